@@ -1,0 +1,144 @@
+"""The internal API: what only the reconciler can reach.
+
+On a unix socket (mode 0600), JSON for the web app and `iw`; on a loopback port, what Prometheus
+reads: /metrics, /healthz, and /targets for its HTTP service discovery.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from waitress.server import create_server
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound
+from werkzeug.routing import Map, Rule
+from werkzeug.wrappers import Request, Response
+
+from reconciler import ReconcilerError
+
+if TYPE_CHECKING:
+    from reconciler.loop import Reconciler
+
+log = logging.getLogger(__name__)
+Handler = Callable[..., Response]
+
+
+def as_json(value: Any, status: int = 200) -> Response:
+    return Response(json.dumps(value, default=str), status, mimetype="application/json")
+
+
+class InternalApi:
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._r = reconciler
+        self._public = Map([
+            Rule("/metrics", endpoint=self.metrics), Rule("/healthz", endpoint=self.healthz),
+            Rule("/targets", endpoint=self.targets),
+        ])
+        self._internal = Map([
+            Rule("/healthz", endpoint=self.healthz),
+            Rule("/v1/info", endpoint=self.info), Rule("/v1/status", endpoint=self.status),
+            Rule("/v1/plan", endpoint=self.plan), Rule("/v1/drift", endpoint=self.drift),
+            Rule("/v1/employees/<employee>/logs", endpoint=self.logs),
+            Rule("/v1/retry", endpoint=self.retry, methods=["POST"]),
+            Rule("/v1/notify", endpoint=self.notify, methods=["POST"]),
+            Rule("/v1/confirm", endpoint=self.confirm, methods=["POST"]),
+        ])
+
+    def metrics(self, request: Request) -> Response:
+        return Response(self._r.metrics.render(), mimetype="text/plain; version=0.0.4")
+
+    def healthz(self, request: Request) -> Response:
+        """503 when the loop has not turned for a while: a dead loop must not look alive."""
+        age = self._r.seconds_since_cycle()
+        return as_json({"loop_age_s": round(age, 1)}, 200 if age < 60 else 503)
+
+    def targets(self, request: Request) -> Response:
+        return as_json(self._r.scrape_targets())
+
+    def info(self, request: Request) -> Response:
+        return as_json(self._r.info())
+
+    def status(self, request: Request) -> Response:
+        return as_json(self._r.describe())
+
+    def plan(self, request: Request) -> Response:
+        return as_json(self._r.plan(request.args.get("customer")))
+
+    def drift(self, request: Request) -> Response:
+        return as_json(self._r.describe_drift())
+
+    def logs(self, request: Request, employee: str) -> Response:
+        try:
+            tail = min(max(int(request.args.get("tail", "200")), 1), 10_000)
+        except ValueError as error:
+            raise BadRequest("tail: a number of lines, from 1 to 10000") from error
+        text = self._r.logs(employee, tail)
+        if text is None:
+            raise NotFound(f"employee {employee} has no container; see its reason in `iw status`")
+        return Response(text, mimetype="text/plain; charset=utf-8")
+
+    def retry(self, request: Request) -> Response:
+        customer = _field(request, "customer")
+        self._r.retry(customer)
+        return as_json({"queued": customer}, 202)
+
+    def notify(self, request: Request) -> Response:
+        self._r.wake()
+        return as_json({}, 202)
+
+    def confirm(self, request: Request) -> Response:
+        return as_json({"confirmed": self._r.confirm(_field(request, "commit"))})
+
+    def wsgi(self, rules: Map) -> Callable[..., Any]:
+        @Request.application
+        def application(request: Request) -> Response:
+            try:
+                endpoint, arguments = rules.bind_to_environ(request.environ).match()
+                return endpoint(request, **arguments)
+            except HTTPException as error:
+                return as_json({"error": error.description}, error.code or 500)
+            except ReconcilerError as error:
+                return as_json({"error": str(error)}, 409)
+            except Exception as error:
+                log.exception("%s %s", request.method, request.path)
+                return as_json({"error": f"{type(error).__name__}: {error}"}, 500)
+        return application
+
+    def serve(self, path: Path, port: int) -> Callable[[], None]:
+        """Serves both doors in threads of their own; returns what closes them."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        old = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(old)
+        servers = [
+            create_server(self.wsgi(self._internal), sockets=[listener], threads=4,
+                          ident="reconciler"),
+            create_server(self.wsgi(self._public), host="127.0.0.1", port=port, threads=2,
+                          ident="reconciler"),
+        ]
+        for server in servers:
+            threading.Thread(target=server.run, name="api", daemon=True).start()
+
+        def close() -> None:
+            for server in servers:
+                server.close()
+            path.unlink(missing_ok=True)
+        return close
+
+
+def _field(request: Request, name: str) -> str:
+    body = request.get_json(silent=True)
+    value = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(value, str) or not value:
+        raise BadRequest(f'send JSON with the field "{name}"')
+    return value

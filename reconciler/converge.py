@@ -1,0 +1,105 @@
+"""One Action brought to its end: policy, engine, a look at the result, a receipt on every way out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from policies.documents import check_customer
+from reconciler.decide import Action
+from reconciler.engine import Engine, Program, Run
+from reconciler.probe import FIRST_ANSWER_S
+from state_repo.snapshot import CustomerState
+from state_repo.status import StatusStore
+from state_repo.store import CommitInfo, CustomerView
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an Action ended. `waiting_for`: what the failure waits for ("policy" ends with a new
+    commit, "engine" with time, the name of a part when that part answers again)."""
+
+    succeeded: bool
+    message: str = ""
+    waiting_for: str | None = None
+    changes: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(slots=True)
+class Stages:
+    """Where the time of one Action went, in seconds."""
+
+    started_at: datetime
+    began: float
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def mark(self, stage: str, seconds: float) -> None:
+        self.seconds[stage] = round(max(seconds, 0.0), 4)
+
+
+class Receipts:
+    """Writes the receipt of an Action, after the employees it touched have answered."""
+
+    def __init__(self, status: StatusStore, observe: Callable[[str, str, float], None]) -> None:
+        self._status, self._observe = status, observe
+
+    def write(self, action: Action, commit: CommitInfo | None, outcome: Outcome, stages: Stages,
+              probes: list[Future[str | None]]) -> None:
+        if not probes:
+            self._finish(action, commit, outcome, stages, [])
+            return
+        # A slow start must not hold the customer's place in the queue.
+        threading.Thread(target=self._finish, name="receipt", daemon=True,
+                         args=(action, commit, outcome, stages, probes)).start()
+
+    def _finish(self, action: Action, commit: CommitInfo | None, outcome: Outcome,
+                stages: Stages, probes: list[Future[str | None]]) -> None:
+        began = time.monotonic()
+        done, waiting = wait_for(probes, timeout=FIRST_ANSWER_S + 5)
+        stages.mark("verify", time.monotonic() - began)
+        problems = [p for f in done if not f.cancelled() and (p := f.result()) is not None]
+        unanswered = len(problems) + len(waiting)
+        message = outcome.message
+        if unanswered:
+            message = f"{unanswered} employee(s) did not answer: {'; '.join(sorted(set(problems)))}"
+        succeeded = outcome.succeeded and not unanswered
+        total = sum(stages.seconds.values())
+        for stage, seconds in stages.seconds.items():
+            self._observe(action.cause, stage, seconds)
+        self._status.add_receipt(
+            stack=action.stack, revision=action.revision, cause=action.cause,
+            author=commit.author_name if commit else "",
+            subject=commit.subject if commit and action.cause == "commit" else action.reason,
+            result="succeeded" if succeeded else "failed", started_at=stages.started_at,
+            changes=list(outcome.changes), message=message, total_s=round(total, 4),
+            **{f"{stage}_s": stages.seconds.get(stage, 0.0)
+               for stage in ("detect", "queue", "plan", "apply", "verify")})
+
+
+def check_policies(state: CustomerState, view: CustomerView) -> Outcome | None:
+    """The rules over documents, once more before the engine: None when they hold."""
+    violations = check_customer(view)
+    if not violations:
+        return None
+    return Outcome(False, "\n".join(map(str, violations)), waiting_for="policy")
+
+
+def run_engine(engine: Engine, name: str, program: Program, action: Action,
+               stages: Stages) -> Outcome:
+    """One `up`; its failure is told apart by who can end it."""
+    run: Run = engine.up(name, program, refresh=action.refresh)
+    stages.mark("plan", run.plan_s)
+    stages.mark("apply", run.apply_s)
+    changes = tuple(change.as_json() for change in run.changes)
+    if run.succeeded:
+        return Outcome(True, changes=changes)
+    return Outcome(False, run.message, "policy" if run.violations else "engine", changes)

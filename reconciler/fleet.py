@@ -1,0 +1,178 @@
+"""What is known of the fleet between two looks: who was seen where, who answered, what is held.
+
+The one writer of employee and stack rows. A row is written only when it differs from what was
+written last, so that a quiet fleet costs no writes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from reconciler.judge import Judgement, Sighting
+from reconciler.probe import FIRST_ANSWER_S, wait_until_healthy
+from state_repo.documents import Employee
+from state_repo.status import StatusStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSeen:
+    """One line of Docker's list, in our words."""
+
+    employee: str
+    customer: str
+    container_id: str
+    running: bool
+    address: str | None
+    image: str
+    docker_health: str
+
+
+class Fleet:
+    """Sightings and rows of employees; safe to use from several threads."""
+
+    def __init__(self, status: StatusStore, clock: Callable[[], datetime]) -> None:
+        self._status, self._clock = status, clock
+        self._sightings: dict[str, Sighting] = {}
+        self._rows: dict[str, dict[str, Any]] = {
+            row.id: _comparable(row) for row in status.employees()}
+        self._stacks: dict[str, dict[str, Any]] = {}
+        self._verifying: dict[str, tuple[str, Future[str | None]]] = {}
+        self._guard = threading.RLock()
+        self._probes = ThreadPoolExecutor(max_workers=32, thread_name_prefix="probe")
+        self._closing = False
+
+    def close(self) -> None:
+        self._closing = True
+        self._probes.shutdown(wait=False, cancel_futures=True)
+
+    def see(self, containers: Iterable[ContainerSeen], customer: str | None = None) -> None:
+        """Takes a look at reality: of everybody, or of one customer."""
+        now = self._clock()
+        with self._guard:
+            found: set[str] = set()
+            for container in containers:
+                found.add(container.employee)
+                self._take(container, now)
+            for employee in list(self._sightings):
+                row = self._rows.get(employee)
+                if employee not in found and (customer is None or (
+                        row is not None and row["customer"] == customer)):
+                    del self._sightings[employee]
+
+    def sighting(self, employee: str) -> Sighting | None:
+        with self._guard:
+            return self._sightings.get(employee)
+
+    def verification(self, employee: str) -> Future[str | None] | None:
+        """The probe of the container seen last: None as its result means that it answered."""
+        with self._guard:
+            pair = self._verifying.get(employee)
+            return pair[1] if pair else None
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        with self._guard:
+            return dict(self._rows)
+
+    def write(self, employee: Employee, judgement: Judgement, revision: str | None) -> bool:
+        """Records an employee's status; returns whether anything was new."""
+        with self._guard:
+            seen = self._sightings.get(employee.id)
+            row = {
+                "customer": employee.customer, "name": employee.name, "role": employee.role,
+                "desired_state": employee.state, "sync_status": judgement.sync_status,
+                "health_status": judgement.health_status, "reason": judgement.reason,
+                "deadline": judgement.deadline, "revision": revision,
+                "address": seen.address if seen else None,
+                "container_id": seen.container_id if seen else None,
+                "image": seen.image if seen else None,
+            }
+            return self._write_row(employee.id, row)
+
+    def write_vanished(self, employee: str, reason: str) -> bool:
+        """Records that an employee's document is gone: stopped, its files kept."""
+        with self._guard:
+            before = self._rows[employee]
+            return self._write_row(employee, before | {
+                "desired_state": "vanished", "sync_status": "OutOfSync",
+                "health_status": "Missing", "reason": reason, "deadline": None,
+                "address": None, "container_id": None})
+
+    def forget(self, employee: str) -> None:
+        with self._guard:
+            self._rows.pop(employee, None)
+            self._status.remove_employee(employee)
+
+    def write_stack(self, stack: str, **fields: Any) -> bool:
+        with self._guard:
+            before = self._stacks.get(stack, {})
+            after = before | fields
+            if after == before:
+                return False
+            self._status.upsert_stack(stack, **fields)
+            self._stacks[stack] = after
+            return True
+
+    def _write_row(self, employee: str, row: dict[str, Any]) -> bool:
+        before = self._rows.get(employee)
+        if before == row:
+            return False
+        self._status.upsert_employee(id=employee, **row)
+        self._rows[employee] = row
+        if before is None or before["health_status"] != row["health_status"] or (
+                before["sync_status"] != row["sync_status"]):
+            self._status.add_event(
+                kind=row["health_status"], customer=row["customer"], employee=employee,
+                message=f"{row['name']} is {row['sync_status']}, {row['health_status']}"
+                        + (f": {row['reason']}" if row["reason"] else ""))
+        return True
+
+    def _take(self, container: ContainerSeen, now: datetime) -> None:
+        before = self._sightings.get(container.employee)
+        same = before is not None and before.container_id == container.container_id and (
+            before.running == container.running and before.address == container.address)
+        if same and before is not None:
+            sighting = replace(before, docker_health=container.docker_health,
+                               image=container.image)
+        else:
+            sighting = Sighting(container.container_id, container.running, container.address,
+                                container.image, container.docker_health, since=now)
+        self._sightings[container.employee] = sighting
+        if sighting.running and sighting.address and sighting.verified is not True:
+            self._verify(container.employee, sighting)
+
+    def _verify(self, employee: str, sighting: Sighting) -> None:
+        key = f"{sighting.container_id} {sighting.address}"
+        pair = self._verifying.get(employee)
+        if self._closing or (pair and pair[0] == key and not pair[1].done()):
+            return
+
+        def current() -> Sighting | None:
+            seen = self.sighting(employee)
+            return seen if seen is not None and seen.running and (
+                f"{seen.container_id} {seen.address}" == key) else None
+
+        def ask(address: str = sighting.address or "") -> str | None:
+            problem = wait_until_healthy(
+                address, time.monotonic() + FIRST_ANSWER_S,
+                lambda: self._closing or current() is None)
+            with self._guard:
+                seen = current()
+                if seen is not None:
+                    self._sightings[employee] = replace(seen, verified=problem or True)
+            return problem
+        self._verifying[employee] = (key, self._probes.submit(ask))
+
+
+def _comparable(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in (
+        "customer", "name", "role", "desired_state", "sync_status", "health_status", "reason",
+        "deadline", "revision", "address", "container_id", "image")}

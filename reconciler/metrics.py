@@ -1,0 +1,50 @@
+"""What Prometheus scrapes from the reconciler. Customer labels on gauges only, and a customer's
+series go with the customer, so that cardinality follows the fleet and not its history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from state_repo.status import EmployeeStatus, StackStatus
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.duration = Histogram(
+            "reconciler_reconcile_duration_seconds", "Time of each phase of a reconcile.",
+            ["kind", "phase"], buckets=_SECONDS, registry=self.registry)
+        self.total = Counter("reconciler_reconcile_total", "Reconciles by result.",
+                             ["kind", "result"], registry=self.registry)
+        self.cycle = Histogram("reconciler_cycle_duration_seconds",
+                               "One look at reality and the decision that follows.",
+                               buckets=_SECONDS, registry=self.registry)
+        self.drift = Counter("reconciler_drift_total", "Differences found, by kind of thing.",
+                             ["kind"], registry=self.registry)
+        self.queue = Gauge("reconciler_queue_depth", "Stacks that wait.", registry=self.registry)
+        self.halted = Gauge("reconciler_halted", "1 while a snapshot is held or history was "
+                            "rewritten, and an engineer is needed.", registry=self.registry)
+        self.unreachable = Gauge("reconciler_part_unreachable", "1 while a part can't be checked.",
+                                 ["part"], registry=self.registry)
+        self.stacks = Gauge("reconciler_stack_info", "Every stack with its state; always 1.",
+                            ["customer", "sync_status", "health_status", "revision"],
+                            registry=self.registry)
+        self.employees = Gauge("reconciler_employees", "Employees by health.", ["health_status"],
+                               registry=self.registry)
+
+    def show(self, stacks: Iterable[StackStatus], employees: Iterable[EmployeeStatus]) -> None:
+        """Replaces the gauges of the fleet by what is recorded now."""
+        self.stacks.clear()
+        for stack in stacks:
+            self.stacks.labels(stack.id, stack.sync_status, stack.health_status,
+                               (stack.revision or "")[:10]).set(1)
+        self.employees.clear()
+        for employee in employees:
+            self.employees.labels(employee.health_status).inc()
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)

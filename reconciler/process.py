@@ -1,0 +1,86 @@
+"""The process: wires the rooms, schedules the loop, and stops in good order."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from policies import pack
+from policies.documents import check_customer
+from reconciler import ReconcilerError
+from reconciler.api import InternalApi
+from reconciler.engine import Engine
+from reconciler.locks import InstanceLock
+from reconciler.loop import Reconciler
+from reconciler.settings import Settings
+from reconciler.world import World
+from state_repo.instance import Instance
+from state_repo.status import StatusStore
+from state_repo.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def passphrase_file(instance: Instance) -> Path:
+    """The secret that encrypts Pulumi's state; made once. Losing it loses the state's secrets."""
+    path = instance.secrets_path / "pulumi-passphrase"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32))
+    return path
+
+
+def run(settings: Settings) -> int:
+    """Runs until SIGTERM or SIGINT. Returns the exit code."""
+    logging.basicConfig(level=settings.log_level, stream=sys.stderr,
+                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("apscheduler", "alembic", "git", "waitress.queue"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    instance = Instance.load(settings.data)
+    try:
+        lock = InstanceLock(instance.run_path / "reconciler.lock")
+    except ReconcilerError as error:
+        log.error("%s", error)
+        return 75  # EX_TEMPFAIL
+    status = StatusStore(instance.database_url)
+    status.migrate()
+    store = Store.open_or_create(instance, check_customer)
+    world = World(instance)
+    analyzer = pack.serve(world.tenant)
+    engine = Engine(home=instance.pulumi_path, passphrase_file=passphrase_file(instance),
+                    providers=world.providers, pulumi=settings.pulumi,
+                    policy_pack=analyzer.write_launcher(instance.run_path / "policy-pack"))
+    reconciler = Reconciler(instance, store, status, world, engine)
+
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    close_api = InternalApi(reconciler).serve(instance.socket, instance.ports["reconciler"])
+    reconciler.start()
+    scheduler = BackgroundScheduler(timezone="UTC")
+    scheduler.add_job(reconciler.notice, "interval", seconds=settings.notice_s, max_instances=1,
+                      coalesce=True)
+    if instance.state_remote:
+        scheduler.add_job(store.fetch, "interval", seconds=settings.fetch_s, max_instances=1,
+                          coalesce=True)
+    scheduler.start()
+    turns = threading.Thread(target=reconciler.turn_when_woken, args=(settings.cycle_s,),
+                             name="loop", daemon=True)
+    turns.start()
+    log.info("reconciling %s every %.1f s", instance.data, settings.cycle_s)
+    stopping.wait()
+    log.info("stopping: running engines may finish")
+    scheduler.shutdown(wait=False)
+    reconciler.stop()
+    turns.join(5.0)
+    close_api()
+    analyzer.stop()
+    lock.release()
+    return 0

@@ -1,0 +1,145 @@
+"""The documents: what should exist, as immutable values.
+
+One file a document (`platform.yaml`, `customers/<customer>/customer.yaml`,
+`customers/<customer>/employees/<employee>.yaml`). `parsing` reads and writes their YAML,
+`schema` publishes their JSON Schema.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+API_VERSION = "instantworker/v1"
+EmployeeState = Literal["running", "paused", "retired"]
+PLATFORM_PATH = "platform.yaml"
+
+
+def customer_path(customer: str) -> str:
+    return f"customers/{customer}/customer.yaml"
+
+
+def employee_path(customer: str, employee: str) -> str:
+    return f"customers/{customer}/employees/{employee}.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing wrong with one field. `line` counts from 1; 0 where there is no line (yet)."""
+
+    path: str
+    line: int
+    field: str
+    message: str
+    fix: str
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}" if self.line else self.path
+        return f"{where} {self.field}: {self.message}; {self.fix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    cpus: float = 1.0
+    memory_mb: int = 3072
+    pids: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    name: str = "default"
+    monthly_budget_usd: float = 20.0
+    requests_per_minute: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Employee:
+    """`image` ends in `@sha256:<64 hex>`. `retired_at`: RFC 3339, with `state: retired`.
+    `restarts`: raised by a retry; a new number replaces the container."""
+
+    id: str
+    customer: str
+    name: str
+    role: str
+    image: str
+    state: EmployeeState = "running"
+    model: Model = field(default_factory=Model)
+    resources: Resources = field(default_factory=Resources)
+    skills: tuple[str, ...] = ()
+    instructions: str = ""
+    restarts: int = 0
+    retired_at: str | None = None
+
+    @property
+    def path(self) -> str:
+        return employee_path(self.customer, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """`subnet`: CIDR of its network, out of the platform's pool, never another customer's."""
+
+    id: str
+    name: str
+    max_employees: int
+    subnet: str
+    suspended: bool = False
+
+    @property
+    def path(self) -> str:
+        return customer_path(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPool:
+    """Customers' subnets are taken from `pool` (CIDR), each of `prefix_length`."""
+
+    pool: str = "10.192.0.0/12"
+    prefix_length: int = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one employee may ask for at most."""
+
+    max_cpus: float = 4.0
+    max_memory_mb: int = 8192
+    max_pids: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Brakes:
+    """A snapshot that stops more than `max_stop_count` employees and more than
+    `max_stop_percent` of those that run is held until an engineer confirms it."""
+
+    max_stop_count: int = 5
+    max_stop_percent: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """`provider`: an octoDNS provider by short name. `address`: what the hosts resolve to."""
+
+    provider: str = "powerdns"
+    address: str = "127.0.0.1"
+    ttl: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """`images`: by part (employee, edge, dns, monitoring), each by digest."""
+
+    images: dict[str, str]
+    network: NetworkPool = field(default_factory=NetworkPool)
+    defaults: Resources = field(default_factory=Resources)
+    limits: Limits = field(default_factory=Limits)
+    brakes: Brakes = field(default_factory=Brakes)
+    dns: Dns = field(default_factory=Dns)
+    grace_days: int = 14
+
+    @property
+    def path(self) -> str:
+        return PLATFORM_PATH
+
+
+Document = Platform | Customer | Employee

@@ -1,0 +1,167 @@
+"""The instance: one installation on one machine, with its own data folder, ports and names.
+
+Set-up writes `<data>/instance.json` once; every process reads it. Containers, volumes, networks
+and hosts are named here, from ids alone, so that a name never depends on what a customer typed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from state_repo import StateRepoError
+
+PORTS = ("edge", "app", "reconciler", "dns", "dns_api", "prometheus", "alertmanager", "blackbox",
+         "node_exporter", "model_proxy")
+_PREFIX = re.compile(r"[a-z][a-z0-9]{1,7}")
+
+LABEL_INSTANCE = "instantworker.instance"
+LABEL_CUSTOMER = "instantworker.customer"
+LABEL_EMPLOYEE = "instantworker.employee"
+LABEL_PLATFORM = "instantworker.platform"
+LABEL_SPEC = "instantworker.spec"
+
+
+class InstanceError(StateRepoError):
+    """The data folder has no instance, or an unusable one; the message says what to do."""
+
+
+def default_data() -> Path:
+    """IW_DATA, else `.data` beside the code."""
+    named = os.environ.get("IW_DATA")
+    return Path(named) if named else Path(__file__).resolve().parent.parent / ".data"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """`bind`: the address that the edge listens on. `ports`: see PORTS. `network_pool`: CIDR from
+    which customers' subnets are taken. `database` and `remote`: what set-up wrote; DATABASE_URL
+    and IW_STATE_REMOTE win over them."""
+
+    id: str
+    data: Path
+    prefix: str = "iw"
+    domain: str = "iw.localhost"
+    bind: str = "127.0.0.1"
+    ports: dict[str, int] = field(default_factory=dict)
+    network_pool: str = "10.192.0.0/12"
+    database: str | None = None
+    remote: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _PREFIX.fullmatch(self.prefix):
+            raise InstanceError(f"prefix {self.prefix!r}: 2 to 8 of a-z and 0-9, a letter first")
+
+    @classmethod
+    def load(cls, data: Path | None = None) -> Instance:
+        """Raises InstanceError when there is none: `make run` makes it."""
+        folder = (data or default_data()).resolve()
+        path = folder / "instance.json"
+        try:
+            return cls(data=folder, **json.loads(path.read_text()))
+        except FileNotFoundError as error:
+            raise InstanceError(f"there is no instance at {folder}: start one with `make run`, "
+                                "or name its folder in IW_DATA") from error
+        except (ValueError, TypeError) as error:
+            raise InstanceError(f"{path} can't be read ({error}); restore it from a backup, or "
+                                "remove it to have `make run` write it anew") from error
+
+    def save(self) -> None:
+        values = asdict(self)
+        del values["data"]
+        self.data.mkdir(parents=True, exist_ok=True)
+        fresh = self.data / "instance.json.new"
+        fresh.write_text(json.dumps(values, indent=2) + "\n")
+        fresh.rename(self.data / "instance.json")
+
+    @property
+    def database_url(self) -> str:
+        return (os.environ.get("DATABASE_URL") or self.database
+                or f"sqlite:///{self.data / 'instantworker.db'}")
+
+    @property
+    def state_remote(self) -> str | None:
+        return os.environ.get("IW_STATE_REMOTE") or self.remote
+
+    @property
+    def app_host(self) -> str:
+        return f"app.{self.domain}"
+
+    @property
+    def app_url(self) -> str:
+        """The dashboard's origin, as a browser writes it."""
+        return self.url(self.app_host)
+
+    def url(self, host: str) -> str:
+        port = self.ports["edge"]
+        scheme = "http" if self.domain.endswith(".localhost") else "https"
+        standard = {"http": 80, "https": 443}[scheme]
+        return f"{scheme}://{host}" + ("" if port == standard else f":{port}")
+
+    def chat_host(self, employee: str) -> str:
+        return f"{employee}.gw.{self.domain}"
+
+    def browser_host(self, employee: str) -> str:
+        return f"{employee}.vnc.{self.domain}"
+
+    @property
+    def state_repo_path(self) -> Path:
+        return self.data / "state.git"
+
+    @property
+    def secrets_path(self) -> Path:
+        return self.data / "secrets"
+
+    @property
+    def run_path(self) -> Path:
+        return self.data / "run"
+
+    @property
+    def socket(self) -> Path:
+        """The reconciler's internal API."""
+        return self.run_path / "reconciler.sock"
+
+    @property
+    def pulumi_path(self) -> Path:
+        return self.data / "pulumi"
+
+    @property
+    def config_path(self) -> Path:
+        return self.data / "config"
+
+    @property
+    def logs_path(self) -> Path:
+        return self.data / "logs"
+
+    @property
+    def backups_path(self) -> Path:
+        return self.data / "backups"
+
+    def container_name(self, employee: str) -> str:
+        return f"{self.prefix}-emp-{employee}"
+
+    def employee_volume(self, employee: str) -> str:
+        return f"{self.prefix}-vol-{employee}"
+
+    def knowledge_volume(self, customer: str) -> str:
+        return f"{self.prefix}-know-{customer}"
+
+    def network_name(self, customer: str) -> str:
+        return f"{self.prefix}-net-{customer}"
+
+    @property
+    def bridge_prefix(self) -> str:
+        """What every bridge of this instance begins with: the firewall's rules match it."""
+        return f"{self.prefix[:5]}-"
+
+    def bridge_name(self, customer: str) -> str:
+        """At most 15 characters, the kernel's limit for an interface."""
+        digest = hashlib.sha256(f"{self.prefix}/{customer}".encode()).hexdigest()
+        return f"{self.bridge_prefix}{digest[:8]}"
+
+    def platform_container(self, part: str) -> str:
+        return f"{self.prefix}-{part}"
