@@ -1,0 +1,177 @@
+"""The verbs on documents: what the web app and `iw` do to the desired state.
+
+Each is one commit with the acting person as its author. Each works on the newest state, again if
+somebody else was first, so that what it checks is what it commits.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from state_repo import StateRepoError
+from state_repo.documents import (
+    PLATFORM_PATH,
+    Customer,
+    Employee,
+    EmployeeState,
+    Platform,
+    Resources,
+    customer_path,
+)
+from state_repo.parsing import dump
+from state_repo.snapshot import CustomerView
+from state_repo.store import Author, Files, Store
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+CHANGEABLE = ("name", "role", "image", "model", "resources", "skills", "instructions")
+
+
+class NotFoundError(StateRepoError):
+    """There is no such customer or employee."""
+
+
+class ChangeError(StateRepoError):
+    """The change makes no sense for the document as it is; the message says what does."""
+
+
+def mint_id(name: str) -> str:
+    """`Pulse` to `pulse-7f3k2a`: DNS-safe, at most 40 characters, and with 2^30 endings never
+    the same again."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:32].strip("-")
+    if not slug or not slug[0].isalpha():
+        slug = f"e-{slug}".strip("-")[:32]
+    return f"{slug}-{''.join(secrets.choice(_ALPHABET) for _ in range(6))}"
+
+
+def set_platform(store: Store, author: Author, message: str,
+                 change: Callable[[Platform], Platform]) -> str:
+    return store.commit(author, message,
+                        lambda view: {PLATFORM_PATH: dump(change(view.platform))})
+
+
+def create_customer(store: Store, author: Author, customer: str, name: str,
+                    max_employees: int) -> tuple[Customer, str]:
+    """Makes a customer, with the first free subnet of the pool."""
+    made: list[Customer] = []
+
+    def change(view: CustomerView) -> Files:
+        if view.customer is not None:
+            raise ChangeError(f"customer {customer} exists already; choose another id")
+        made[:] = [Customer(customer, name, max_employees, _free_subnet(view))]
+        return {customer_path(customer): dump(made[0])}
+    sha = store.commit(author, f"Create customer {customer} with {max_employees} seats", change,
+                       customer)
+    return made[0], sha
+
+
+def set_seats(store: Store, author: Author, customer: str, max_employees: int | None = None,
+              suspended: bool | None = None) -> tuple[Customer, str]:
+    made: list[Customer] = []
+
+    def change(view: CustomerView) -> Files:
+        old = _customer(view, customer)
+        made[:] = [replace(
+            old, max_employees=old.max_employees if max_employees is None else max_employees,
+            suspended=old.suspended if suspended is None else suspended)]
+        return {old.path: dump(made[0])}
+    sha = store.commit(author, f"Change seats of {customer}", change, customer)
+    return made[0], sha
+
+
+def hire(store: Store, author: Author, customer: str, name: str, role: str, *,
+         instructions: str = "", skills: tuple[str, ...] = (),
+         resources: Resources | None = None) -> tuple[Employee, str]:
+    """Adds a running employee with an id of its own. Raises what `Store.commit` raises, and
+    NotFoundError for an unknown customer."""
+    identifier = mint_id(name)
+    made: list[Employee] = []
+
+    def change(view: CustomerView) -> Files:
+        _customer(view, customer)
+        if "employee" not in view.platform.images:
+            raise ChangeError("platform.yaml names no employee image; `make run` sets it")
+        made[:] = [Employee(identifier, customer, name, role, view.platform.images["employee"],
+                            resources=resources or view.platform.defaults, skills=skills,
+                            instructions=instructions)]
+        return {made[0].path: dump(made[0])}
+    sha = store.commit(author, f"Hire {name} ({identifier}) for {customer}", change, customer)
+    return made[0], sha
+
+
+def change(store: Store, author: Author, customer: str, employee: str,
+           **fields: Any) -> tuple[Employee, str]:
+    """Changes some of CHANGEABLE."""
+    if unknown := set(fields) - set(CHANGEABLE):
+        raise ChangeError(f"{', '.join(sorted(unknown))}: can't be changed; what can is "
+                          f"{', '.join(CHANGEABLE)}")
+    return _edit(store, author, customer, employee, f"Change {', '.join(sorted(fields))} of",
+                 lambda e: replace(_present(e), **fields))
+
+
+def pause(store: Store, author: Author, customer: str, employee: str) -> tuple[Employee, str]:
+    return _edit(store, author, customer, employee, "Pause",
+                 lambda e: replace(_present(e), state="paused"))
+
+
+def resume(store: Store, author: Author, customer: str, employee: str) -> tuple[Employee, str]:
+    return _edit(store, author, customer, employee, "Resume",
+                 lambda e: replace(_present(e), state="running"))
+
+
+def retry(store: Store, author: Author, customer: str, employee: str) -> tuple[Employee, str]:
+    """Replaces the container; files and memory stay."""
+    return _edit(store, author, customer, employee, "Retry",
+                 lambda e: replace(_present(e), restarts=e.restarts + 1))
+
+
+def retire(store: Store, author: Author, customer: str, employee: str, *,
+           now: datetime | None = None) -> tuple[Employee, str]:
+    """Ends the employment: the container goes now, the files after the grace period."""
+    at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
+    retired: EmployeeState = "retired"
+    return _edit(store, author, customer, employee, "Retire",
+                 lambda e: e if e.state == retired else replace(e, state=retired, retired_at=at))
+
+
+def _edit(store: Store, author: Author, customer: str, employee: str, verb: str,
+          edit: Callable[[Employee], Employee]) -> tuple[Employee, str]:
+    made: list[Employee] = []
+
+    def apply(view: CustomerView) -> Files:
+        _customer(view, customer)
+        if employee not in view.employees:
+            raise NotFoundError(f"customer {customer} has no employee {employee}; "
+                                "see the list with `iw status`")
+        made[:] = [edit(view.employees[employee])]
+        return {made[0].path: dump(made[0])}
+    sha = store.commit(author, f"{verb} {employee} ({customer})", apply, customer)
+    return made[0], sha
+
+
+def _present(employee: Employee) -> Employee:
+    if employee.state == "retired":
+        raise ChangeError(f"{employee.id} is retired, and an id is never used again; hire anew")
+    return employee
+
+
+def _customer(view: CustomerView, customer: str) -> Customer:
+    if view.customer is None:
+        raise NotFoundError(f"there is no customer {customer}, or its file is not valid")
+    return view.customer
+
+
+def _free_subnet(view: CustomerView) -> str:
+    pool = ipaddress.ip_network(view.platform.network.pool)
+    used = {ipaddress.ip_network(cidr) for cidr in (view.other_subnets or {}).values()}
+    for subnet in pool.subnets(new_prefix=view.platform.network.prefix_length):
+        if subnet not in used and not any(subnet.overlaps(other) for other in used):
+            return str(subnet)
+    raise ChangeError(f"the network pool {pool} is used up; enlarge network.pool in platform.yaml")

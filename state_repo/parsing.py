@@ -1,0 +1,270 @@
+"""YAML to documents and back. A file's errors are reported all at once, each with its line.
+
+Reading goes through YAML's nodes, which know their lines; the schema then checks the plain
+values, and each of its errors is led back to the line of the field that it names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+from state_repo import StateRepoError
+from state_repo.documents import (
+    API_VERSION,
+    Brakes,
+    Customer,
+    Dns,
+    Document,
+    Employee,
+    Limits,
+    Model,
+    NetworkPool,
+    Platform,
+    Resources,
+    Violation,
+)
+from state_repo.schema import SCHEMAS, schema_for
+
+MAX_BYTES = 256 * 1024
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+Lines = dict[tuple[str | int, ...], int]
+
+
+class DocumentError(StateRepoError):
+    """A file that is no valid document; `violations` holds every error in it."""
+
+    def __init__(self, violations: tuple[Violation, ...]) -> None:
+        self.violations = violations
+        super().__init__("\n".join(map(str, violations)))
+
+
+def parse(text: str, path: str) -> Document:
+    """Reads one document. `path` is its path in the state repo, for messages.
+
+    Raises:
+        DocumentError: with every error of the file.
+    """
+    values, lines, problems = _read(text, path)
+    if problems:
+        raise DocumentError(tuple(problems))
+    kind = values.get("kind") if isinstance(values, dict) else None
+    if not isinstance(kind, str) or kind not in SCHEMAS:
+        raise DocumentError((Violation(path, lines.get(("kind",), 1), "kind",
+                                       f"is {kind!r}", f"write one of {', '.join(SCHEMAS)}"),))
+    found = [_explain(error, path, lines) for error in _validator(kind).iter_errors(values)]
+    found += _cross_checks(kind, values, path, lines)
+    if found:
+        raise DocumentError(tuple(sorted(set(found), key=lambda v: (v.line, v.field, v.message))))
+    return _BUILD[kind](values)
+
+
+def dump(document: Document) -> str:
+    """The document's one and only YAML: `parse(dump(d), d.path) == d`."""
+    kind = type(document).__name__
+    values = {"apiVersion": API_VERSION, "kind": kind, **_PLAIN[kind](document)}
+    return yaml.dump(values, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+# ---- reading ---------------------------------------------------------------------------------
+
+def _read(text: str, path: str) -> tuple[Any, Lines, list[Violation]]:
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        return None, {}, [Violation(path, 1, "-", "the file is larger than 256 KiB",
+                                    "a document holds settings; put content in the knowledge")]
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        return None, {}, [Violation(path, mark.line + 1 if mark else 1, "-",
+                                    f"is no valid YAML: {problem}", "correct it at this line")]
+    if node is None:
+        return None, {}, [Violation(path, 1, "-", "the file is empty",
+                                    "remove it, or write its document")]
+    lines: Lines = {}
+    problems: list[Violation] = []
+    _walk(node, (), lines, problems, path, set())
+    if problems:
+        return None, lines, problems
+    return yaml.load(text, Loader=_Loader), lines, []  # noqa: S506 - the safe loader
+
+
+def _walk(node: yaml.Node, at: tuple[str | int, ...], lines: Lines, problems: list[Violation],
+          path: str, seen: set[int]) -> None:
+    line = node.start_mark.line + 1
+    lines.setdefault(at, line)
+    if id(node) in seen:
+        problems.append(Violation(path, line, _field(at), "uses a YAML alias",
+                                  "write the value out: aliases hide what a change touches"))
+        return
+    seen.add(id(node))
+    if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rpartition(":")[2] in (
+            "timestamp", "binary", "set", "omap", "pairs", "merge"):
+        if node.tag.endswith(":timestamp"):
+            problems.append(Violation(path, line, _field(at), "is read as a YAML timestamp",
+                                      "put it in quotes"))
+        else:
+            problems.append(Violation(path, line, _field(at), f"has the YAML tag {node.tag}",
+                                      "use plain values only"))
+        return
+    if isinstance(node, yaml.MappingNode):
+        names: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in names:
+                problems.append(Violation(path, key.start_mark.line + 1, _field((*at, name)),
+                                          "stands here twice", "keep one of the two"))
+            names.add(name)
+            lines[(*at, name)] = key.start_mark.line + 1
+            _walk(value, (*at, name), lines, problems, path, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _walk(item, (*at, index), lines, problems, path, seen)
+
+
+@cache
+def _validator(kind: str) -> Draft202012Validator:
+    return Draft202012Validator(schema_for(kind),
+                                format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def _explain(error: ValidationError, path: str, lines: Lines) -> Violation:
+    """One schema error in words that say what is right."""
+    at = tuple(error.absolute_path)
+    wanted, schema = error.validator_value, error.schema
+    hint = schema.get("description", "") if isinstance(schema, dict) else ""
+    if error.validator == "additionalProperties":
+        known = sorted(schema["properties"])
+        unknown = sorted(set(error.instance) - set(known))
+        at = (*at, unknown[0])
+        return Violation(path, lines.get(at, 1), _field(at), "is not known",
+                         f"use one of {', '.join(known)}, or remove it" + (
+                             f" (also unknown: {', '.join(unknown[1:])})" if unknown[1:] else ""))
+    if error.validator == "required":
+        missing = error.message.split("'")[1]
+        return Violation(path, lines.get(at, 1), _field((*at, missing)), "is missing",
+                         "add it. " + schema["properties"][missing].get("description", "")
+                         if missing in schema.get("properties", {}) else "add it")
+    fix = {
+        "type": f"write a value of type {wanted}", "const": f"write {wanted!r}",
+        "enum": f"write one of {', '.join(map(str, wanted)) if isinstance(wanted, list) else ''}",
+        "minimum": f"write {wanted} or more", "maximum": f"write {wanted} or less",
+        "maxLength": f"write at most {wanted} characters", "minLength": "write some text",
+        "uniqueItems": "name each one once", "maxItems": f"write at most {wanted}",
+        "format": f"write a valid {wanted}",
+    }.get(str(error.validator), "correct it")
+    shown = repr(error.instance)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return Violation(path, lines.get(at, 1), _field(at), f"is {shown}",
+                     f"{fix}. {hint}".rstrip(". ") if hint else fix)
+
+
+def _cross_checks(kind: str, values: dict[str, Any], path: str, lines: Lines) -> list[Violation]:
+    spec = values.get("spec")
+    if kind != "Employee" or not isinstance(spec, dict):
+        return []
+    retired, at = spec.get("state") == "retired", spec.get("retiredAt")
+    if retired and at is None:
+        return [Violation(path, lines.get(("spec", "state"), 1), "spec.retiredAt", "is missing",
+                          "say when it was retired: its grace period starts then")]
+    if not retired and at is not None:
+        return [Violation(path, lines.get(("spec", "retiredAt"), 1), "spec.retiredAt",
+                          "stands at an employee that is not retired", "remove it")]
+    return []
+
+
+def _field(at: tuple[str | int, ...]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at)
+    return text.lstrip(".") or "-"
+
+
+# ---- values to documents and back ------------------------------------------------------------
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _build(kind: type[Any], values: dict[str, Any] | None) -> Any:
+    given = {_snake(name): value for name, value in (values or {}).items()}
+    for field in fields(kind):  # an integer is a valid number: keep one Python type for it
+        if field.type == "float" and field.name in given:
+            given[field.name] = float(given[field.name])
+    return kind(**given)
+
+
+def _values(part: Any) -> dict[str, Any]:
+    return {_camel(field.name): getattr(part, field.name) for field in fields(part)}
+
+
+def _employee(values: dict[str, Any]) -> Employee:
+    spec, metadata = dict(values["spec"]), values["metadata"]
+    model, resources = spec.pop("model", None), spec.pop("resources", None)
+    spec["skills"] = tuple(spec.get("skills", ()))
+    return Employee(**metadata, model=_build(Model, model), resources=_build(Resources, resources),
+                    **{_snake(name): value for name, value in spec.items()})
+
+
+def _plain_employee(e: Employee) -> dict[str, Any]:
+    spec: dict[str, Any] = {"state": e.state}
+    if e.retired_at is not None:
+        spec["retiredAt"] = e.retired_at
+    spec |= {"image": e.image, "model": _values(e.model), "resources": _values(e.resources),
+             "skills": list(e.skills), "restarts": e.restarts, "instructions": e.instructions}
+    metadata = {"id": e.id, "customer": e.customer, "name": e.name, "role": e.role}
+    return {"metadata": metadata, "spec": spec}
+
+
+def _customer(values: dict[str, Any]) -> Customer:
+    spec, metadata = values["spec"], values["metadata"]
+    return Customer(metadata["id"], metadata["name"], spec["maxEmployees"],
+                    spec["network"]["subnet"], spec.get("suspended", False))
+
+
+def _plain_customer(c: Customer) -> dict[str, Any]:
+    return {"metadata": {"id": c.id, "name": c.name},
+            "spec": {"maxEmployees": c.max_employees, "suspended": c.suspended,
+                     "network": {"subnet": c.subnet}}}
+
+
+def _platform(values: dict[str, Any]) -> Platform:
+    spec = values["spec"]
+    return Platform(
+        images=dict(spec["images"]), network=_build(NetworkPool, spec.get("network")),
+        defaults=_build(Resources, spec.get("defaults", {}).get("resources")),
+        limits=_build(Limits, spec.get("limits")), brakes=_build(Brakes, spec.get("brakes")),
+        dns=_build(Dns, spec.get("dns")), grace_days=spec.get("graceDays", 14))
+
+
+def _plain_platform(p: Platform) -> dict[str, Any]:
+    return {"spec": {
+        "images": dict(sorted(p.images.items())), "network": _values(p.network),
+        "defaults": {"resources": _values(p.defaults)}, "limits": _values(p.limits),
+        "brakes": _values(p.brakes), "dns": _values(p.dns), "graceDays": p.grace_days}}
+
+
+_BUILD: dict[str, Any] = {"Employee": _employee, "Customer": _customer, "Platform": _platform}
+_PLAIN: dict[str, Any] = {"Employee": _plain_employee, "Customer": _plain_customer,
+                          "Platform": _plain_platform}
+
+
+class _BlockDumper(_Dumper):  # type: ignore[misc, valid-type]
+    """Several lines of text become a literal block, which reviews line by line."""
+
+
+def _text(dumper: Any, value: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value,
+                                   style="|" if "\n" in value else None)
+
+
+_BlockDumper.add_representer(str, _text)

@@ -1,0 +1,134 @@
+"""The documents' JSON Schema (draft 2020-12), published under docs/schema/.
+
+`python -m state_repo.schema DIR` writes one file a kind; a test holds the published files to this
+module.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from state_repo.documents import API_VERSION, Brakes, Dns, Limits, Model, NetworkPool, Resources
+
+ID = {"type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "maxLength": 40,
+      "description": "DNS-safe: a-z, 0-9 and single hyphens, a letter first; never reused."}
+IMAGE = {"type": "string", "pattern": "^[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}$",
+         "description": "An image by digest: name@sha256:<64 hex>."}
+NAME = {"type": "string", "minLength": 1, "maxLength": 80, "pattern": "^[^\\x00-\\x1f\\x7f]+$",
+        "description": "One line of text for people."}
+CIDR = {"type": "string", "pattern": "^[0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}$",
+        "description": "An IPv4 network, such as 10.192.0.0/25."}
+
+
+def _object(properties: dict[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required),
+            "additionalProperties": False}
+
+
+def _number(default: float, low: float, high: float, text: str) -> dict[str, Any]:
+    kind = "integer" if isinstance(default, int) else "number"
+    return {"type": kind, "minimum": low, "maximum": high, "default": default,
+            "description": text}
+
+
+def _resources() -> dict[str, Any]:
+    given = Resources()
+    return _object({
+        "cpus": _number(given.cpus, 0.1, 64, "Processors."),
+        "memoryMb": _number(given.memory_mb, 64, 262144, "Memory, and memory with swap, in MiB."),
+        "pids": _number(given.pids, 16, 32768, "Processes and threads."),
+    })
+
+
+def _employee() -> dict[str, Any]:
+    model = Model()
+    metadata = _object({"id": ID, "customer": ID, "name": NAME, "role": NAME},
+                       ("id", "customer", "name", "role"))
+    spec = _object({
+        "state": {"enum": ["running", "paused", "retired"], "description":
+                  "paused: stopped, all kept. retired: removed; files kept for the grace period."},
+        "retiredAt": {"type": "string", "format": "date-time",
+                      "description": "When it was retired (RFC 3339); only with state: retired."},
+        "image": IMAGE,
+        "model": _object({
+            "name": NAME | {"default": model.name},
+            "monthlyBudgetUsd": _number(model.monthly_budget_usd, 0, 100000, "Spend a month."),
+            "requestsPerMinute": _number(model.requests_per_minute, 1, 10000, "Calls a minute."),
+        }),
+        "resources": _resources(),
+        "skills": {"type": "array", "items": ID, "uniqueItems": True, "maxItems": 50},
+        "instructions": {"type": "string", "maxLength": 20000},
+        "restarts": _number(0, 0, 1000000, "Raised by a retry; a new number replaces the "
+                            "container and keeps its files."),
+    }, ("state", "image"))
+    return _document("Employee", spec, metadata)
+
+
+def _customer() -> dict[str, Any]:
+    metadata = _object({"id": ID | {"maxLength": 30}, "name": NAME}, ("id", "name"))
+    spec = _object({
+        "maxEmployees": {"type": "integer", "minimum": 0, "maximum": 10000,
+                         "description": "Seats: employees that are not retired."},
+        "suspended": {"type": "boolean", "default": False,
+                      "description": "Stops every employee; nothing is lost."},
+        "network": _object({"subnet": CIDR}, ("subnet",)),
+    }, ("maxEmployees", "network"))
+    return _document("Customer", spec, metadata)
+
+
+def _platform() -> dict[str, Any]:
+    pool, limits, brakes, dns = NetworkPool(), Limits(), Brakes(), Dns()
+    spec = _object({
+        "images": {"type": "object", "additionalProperties": IMAGE, "required": ["employee"],
+                   "description": "What parts run, by digest."},
+        "network": _object({"pool": CIDR | {"default": pool.pool},
+                            "prefixLength": _number(pool.prefix_length, 16, 29, "Of a subnet.")}),
+        "defaults": _object({"resources": _resources()}),
+        "limits": _object({
+            "maxCpus": _number(limits.max_cpus, 0.1, 64, "At most, of one employee."),
+            "maxMemoryMb": _number(limits.max_memory_mb, 64, 262144, "At most, of one employee."),
+            "maxPids": _number(limits.max_pids, 16, 32768, "At most, of one employee."),
+        }),
+        "brakes": _object({
+            "maxStopCount": _number(brakes.max_stop_count, 0, 100000, "Stops never held."),
+            "maxStopPercent": _number(brakes.max_stop_percent, 0, 100, "Of all that run."),
+        }),
+        "dns": _object({
+            "provider": NAME | {"default": dns.provider},
+            "address": {"type": "string", "format": "ipv4", "default": dns.address},
+            "ttl": _number(dns.ttl, 1, 86400, "Seconds."),
+        }),
+        "graceDays": _number(14, 0, 3650, "How long a retired employee's files are kept."),
+    }, ("images",))
+    return _document("Platform", spec, None)
+
+
+def _document(kind: str, spec: dict[str, Any], metadata: dict[str, Any] | None) -> dict[str, Any]:
+    properties: dict[str, Any] = {"apiVersion": {"const": API_VERSION}, "kind": {"const": kind}}
+    if metadata is not None:
+        properties["metadata"] = metadata
+    properties["spec"] = spec
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": f"InstantWorker {kind}", **_object(properties, tuple(properties))}
+
+
+SCHEMAS = {"Platform": _platform(), "Customer": _customer(), "Employee": _employee()}
+
+
+def schema_for(kind: str) -> dict[str, Any]:
+    """The schema of one kind. Raises KeyError for an unknown kind."""
+    return SCHEMAS[kind]
+
+
+def rendered(kind: str) -> str:
+    return json.dumps(SCHEMAS[kind], indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/schema")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SCHEMAS:
+        (folder / f"{name.lower()}.json").write_text(rendered(name))

@@ -1,0 +1,429 @@
+"""The state repo: the only module that knows git.
+
+A commit is made without an index or a work tree: a blob, the trees above it, a commit object, and
+a compare-and-swap of the branch. What a commit costs therefore does not grow with the number of
+employees. Several writers are ordered by a lock beside the repo; the swap, not the lock, is what
+makes a lost update impossible. With a remote, the swap is the remote's: a push that is no
+fast-forward is refused, and the change is made again on what came in between.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import random
+import re
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import git
+from git.db import GitDB
+from git.objects.fun import tree_entries_from_data, tree_to_stream
+from gitdb import IStream
+from gitdb.util import bin_to_hex, hex_to_bin
+
+from state_repo import StateRepoError
+from state_repo.documents import (
+    PLATFORM_PATH,
+    Customer,
+    Document,
+    Employee,
+    Platform,
+    Violation,
+    customer_path,
+    employee_path,
+)
+from state_repo.instance import Instance
+from state_repo.parsing import DocumentError, parse
+from state_repo.snapshot import CustomerState, CustomerView, Snapshot
+
+BRANCH = "refs/heads/main"
+COMMITTER = "InstantWorker <state@instantworker.invalid>"
+_TREE, _FILE = stat.S_IFDIR, stat.S_IFREG | 0o644
+_ATTEMPTS = 40
+Rules = Callable[[CustomerView], list[Violation]]
+Files = Mapping[str, str | None]
+Entries = dict[str, tuple[bytes, int]]
+
+
+class RejectedError(StateRepoError):
+    """The rules refuse a change; `violations` says why."""
+
+    def __init__(self, violations: list[Violation]) -> None:
+        self.violations = violations
+        super().__init__("\n".join(map(str, violations)))
+
+
+class ConflictError(StateRepoError):
+    """Others kept writing first; nothing was written, and the change may be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    name: str
+    email: str
+
+    def __str__(self) -> str:
+        def clean(text: str) -> str:
+            return re.sub(r"[<>\x00-\x1f]", "", text).strip() or "unknown"
+        return f"{clean(self.name)} <{clean(self.email)}>"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitInfo:
+    sha: str
+    author_name: str
+    author_email: str
+    subject: str
+    time: datetime
+
+
+class Store:
+    """Reads and commits documents. Safe to use from several threads and processes."""
+
+    def __init__(self, path: Path, remote: str | None = None, rules: Rules | None = None) -> None:
+        self.path, self._remote, self._rules = path, remote, rules
+        self._repo = git.Repo(str(path), odbt=GitDB)
+        self._guard = threading.RLock()
+        self._documents: dict[tuple[str, bytes], Document | tuple[Violation, ...]] = {}
+        self._states: dict[tuple[str, bytes], CustomerState] = {}
+        self._snapshot: Snapshot | None = None
+
+    @classmethod
+    def open_or_create(cls, instance: Instance, rules: Rules | None = None) -> Store:
+        """Opens the instance's repo; makes it (or clones the remote) at first use."""
+        path, remote = instance.state_repo_path, instance.state_remote
+        if not (path / "HEAD").exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            repo = git.Repo.init(str(path), bare=True, initial_branch="main")
+            with repo.config_writer() as config:
+                config.set_value("gc", "auto", 0)  # packing is the reconciler's, at quiet times
+                config.set_value("receive", "denyNonFastForwards", "false")
+        store = cls(path, remote, rules)
+        if remote:
+            store.fetch()
+        return store
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    def head(self) -> str | None:
+        """The newest commit, or None in an empty repo."""
+        try:
+            text = (self.path / BRANCH).read_text().strip()
+            if text:
+                return text
+        except FileNotFoundError:
+            pass
+        found = self._git("rev-parse", "--verify", "--quiet", BRANCH, check=False).stdout.strip()
+        return found or None
+
+    def snapshot(self, commit: str | None = None) -> Snapshot:
+        """What should exist, by a commit (the newest by default). Unchanged customers are not
+        read again.
+
+        Raises:
+            DocumentError: platform.yaml is missing or wrong; the whole snapshot is unusable.
+        """
+        with self._guard:
+            commit = commit or self.head()
+            if commit is None:
+                raise _no_platform("the state repo is empty")
+            if self._snapshot is not None and self._snapshot.commit == commit:
+                return self._snapshot
+            root = self._entries(self._tree_of(commit))
+            customers = {}
+            if "customers" in root:
+                for name, (sha, mode) in self._entries(root["customers"][0]).items():
+                    if stat.S_ISDIR(mode):
+                        customers[name] = self._state(name, sha)
+            live = {(name, hex_to_bin(state.digest)) for name, state in customers.items()}
+            for key in [key for key in self._states if key not in live]:
+                if len(self._states) > 2 * len(live) + 64:
+                    del self._states[key]
+            self._snapshot = Snapshot(commit, self._platform(root), customers)
+            return self._snapshot
+
+    def read_customer(self, commit: str, customer: str) -> CustomerState:
+        """One customer at one commit; without its folder, a state whose customer is None."""
+        with self._guard:
+            sha = self._find(self._tree_of(commit), ("customers", customer))
+            if sha is None:
+                return CustomerState(customer, "0" * 40, None, {}, ())
+            return self._state(customer, sha)
+
+    def view(self, commit: str, customer: str) -> CustomerView:
+        """What the rules look at, for one customer at one commit, everything included."""
+        with self._guard:
+            snapshot = self.snapshot(commit)
+            state = self.read_customer(commit, customer)
+            return CustomerView(snapshot.platform, state.customer, state.employees,
+                                self._subnets(commit, customer))
+
+    def commit_info(self, sha: str) -> CommitInfo:
+        with self._guard:
+            commit = self._repo.commit(sha)
+            subject = str(commit.message).splitlines()[0] if commit.message else ""
+            return CommitInfo(commit.hexsha, commit.author.name or "", commit.author.email or "",
+                              subject, commit.committed_datetime.astimezone(UTC))
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether `newer` descends from `older` (or is it). False when `older` is unknown here."""
+        return self._git("merge-base", "--is-ancestor", older, newer, check=False).returncode == 0
+
+    # ---- writing -----------------------------------------------------------------------------
+
+    def commit(self, author: Author, message: str, change: Callable[[CustomerView], Files],
+               customer: str | None = None) -> str:
+        """Commits what `change` makes of the newest state: path to new text (None: remove).
+
+        `change` is called again whenever somebody else was first. Returns the commit's sha (the
+        present head when nothing changed).
+
+        Raises:
+            RejectedError: the rules refuse the result.
+            ConflictError: others were first every time.
+        """
+        with self._writing():
+            for attempt in range(_ATTEMPTS):
+                head = self.head()
+                with self._guard:
+                    made = self._make(head, author, message, change, customer)
+                if made is None:
+                    return head or ""
+                if self._swap(made, head):
+                    return made
+                if self._remote:
+                    self.fetch()
+                time.sleep(random.uniform(0, 0.01 * min(attempt + 1, 10)))
+        raise ConflictError("others changed the state repo every time; nothing was written. "
+                            "Try again")
+
+    def fetch(self) -> None:
+        """Brings the remote's branch here, rewritten or not (the loop judges that)."""
+        done = self._git("fetch", "--quiet", self._remote or "", f"+{BRANCH}:{BRANCH}", check=False)
+        if done.returncode != 0 and "couldn't find remote ref" not in done.stderr:
+            raise StateRepoError(f"cannot fetch {self._remote}: {done.stderr.strip()}; check the "
+                                 "address, the network and this machine's access")
+
+    def pack(self) -> None:
+        """Packs loose objects: called at quiet times so that commits never wait for it."""
+        self._git("gc", "--quiet", "--auto", check=False)
+
+    def install_hooks(self) -> None:
+        """Makes a push run the same rules as a commit."""
+        hook = self.path / "hooks" / "update"
+        hook.parent.mkdir(exist_ok=True)
+        root = Path(__file__).resolve().parent.parent
+        hook.write_text(f'#!/bin/sh\nPYTHONPATH="{root}" exec "{sys.executable}" '
+                        '-m policies.check_push "$@"\n')
+        hook.chmod(0o755)
+
+    def _make(self, head: str | None, author: Author, message: str,
+              change: Callable[[CustomerView], Files], customer: str | None) -> str | None:
+        old_root = self._tree_of(head) if head else None
+        before = self._view(head, old_root, customer)
+        files = change(before)
+        root = self._with_files(old_root, files)
+        if root == old_root:
+            return None
+        self._check(head, root, customer, files)
+        lines = [f"tree {bin_to_hex(root).decode()}"]
+        lines += [f"parent {head}"] if head else []
+        now = f"{int(time.time())} +0000"
+        lines += [f"author {author} {now}", f"committer {COMMITTER} {now}", "", message, ""]
+        return bin_to_hex(self._write("commit", "\n".join(lines).encode())).decode()
+
+    def _check(self, head: str | None, root: bytes, customer: str | None, files: Files) -> None:
+        if customer is None:
+            self._platform(self._entries(root))
+            return
+        sha = self._find(root, ("customers", customer))
+        if sha is None:
+            return
+        state = self._state(customer, sha)
+        own = customer_path(customer) in files
+        view = CustomerView(self._platform(self._entries(root)), state.customer, state.employees,
+                            self._subnets(head, customer) if own and head else None)
+        violations = list(state.violations) or (self._rules(view) if self._rules else [])
+        if violations:
+            raise RejectedError(violations)
+
+    def _view(self, head: str | None, root: bytes | None, customer: str | None) -> CustomerView:
+        if root is None or head is None:
+            return CustomerView(Platform(images={}), None)
+        entries = self._entries(root)
+        platform = self._platform(entries) if PLATFORM_PATH in entries else Platform(images={})
+        sha = self._find(root, ("customers", customer)) if customer else None
+        if customer is None or sha is None:
+            return CustomerView(platform, None, {}, self._subnets(head, customer or ""))
+        state = self._state(customer, sha)
+        return CustomerView(platform, state.customer, state.employees)
+
+    def _subnets(self, commit: str, but: str) -> dict[str, str]:
+        sha = self._find(self._tree_of(commit), ("customers",))
+        subnets = {}
+        for name, (tree, mode) in (self._entries(sha) if sha else {}).items():
+            if name == but or not stat.S_ISDIR(mode):
+                continue
+            blob = self._entries(tree).get("customer.yaml")
+            document = self._document(customer_path(name), blob[0]) if blob else None
+            if isinstance(document, Customer):
+                subnets[name] = document.subnet
+        return subnets
+
+    def _swap(self, new: str, old: str | None) -> bool:
+        if self._remote:
+            done = self._git("push", "--quiet", self._remote, f"{new}:{BRANCH}", check=False)
+            if done.returncode != 0:
+                if not re.search("rejected|fetch first|non-fast-forward|cannot lock ref|stale info",
+                                 done.stderr):
+                    raise StateRepoError(f"cannot push to {self._remote}: {done.stderr.strip()}")
+                if "hook declined" in done.stderr:
+                    raise StateRepoError(f"the remote refuses the change: {done.stderr.strip()}")
+                return False
+        zero = "0" * 40
+        return self._git("update-ref", BRANCH, new, old or zero, check=False).returncode == 0
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with open(self.path / "writers.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    # ---- objects -----------------------------------------------------------------------------
+
+    def _git(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        status, out, err = self._repo.git.execute(
+            ["git", *arguments], with_extended_output=True, with_exceptions=check)
+        return subprocess.CompletedProcess(arguments, int(status), str(out), str(err))
+
+    def _write(self, kind: str, data: bytes) -> bytes:
+        return self._repo.odb.store(IStream(kind.encode(), len(data), io.BytesIO(data))).binsha
+
+    def _tree_of(self, commit: str) -> bytes:
+        text = self._repo.odb.stream(hex_to_bin(commit)).read()
+        return hex_to_bin(text[5:45])
+
+    def _entries(self, tree: bytes) -> Entries:
+        data = self._repo.odb.stream(tree).read()
+        return {str(name): (sha, mode) for sha, mode, name in tree_entries_from_data(data)}
+
+    def _find(self, tree: bytes, names: tuple[str, ...]) -> bytes | None:
+        for name in names:
+            entry = self._entries(tree).get(name)
+            if entry is None:
+                return None
+            tree = entry[0]
+        return tree
+
+    def _with_files(self, tree: bytes | None, files: Files) -> bytes:
+        """The tree with some files written or removed; empty folders go."""
+        entries = self._entries(tree) if tree else {}
+        below: dict[str, dict[str, str | None]] = {}
+        for path, text in files.items():
+            name, _, rest = path.partition("/")
+            if rest:
+                below.setdefault(name, {})[rest] = text
+            elif text is None:
+                entries.pop(name, None)
+            else:
+                entries[name] = (self._write("blob", text.encode()), _FILE)
+        for name, inner in below.items():
+            old = entries.get(name)
+            sha = self._with_files(old[0] if old and stat.S_ISDIR(old[1]) else None, inner)
+            if self._entries(sha):
+                entries[name] = (sha, _TREE)
+            else:
+                entries.pop(name, None)
+        # Git orders a folder as if its name ended with a slash.
+        rows = sorted(((sha, mode, name) for name, (sha, mode) in entries.items()),
+                      key=lambda row: row[2] + ("/" if stat.S_ISDIR(row[1]) else ""))
+        stream = io.BytesIO()
+        tree_to_stream(rows, stream.write)
+        return self._write("tree", stream.getvalue())
+
+    # ---- documents ---------------------------------------------------------------------------
+
+    def _document(self, path: str, blob: bytes) -> Document | tuple[Violation, ...]:
+        key = (path, blob)
+        if key not in self._documents:
+            if len(self._documents) > 50_000:
+                self._documents.clear()
+            try:
+                text = self._repo.odb.stream(blob).read().decode()
+                self._documents[key] = parse(text, path)
+            except UnicodeDecodeError as error:
+                self._documents[key] = (Violation(path, 1, "-", f"is no UTF-8 text ({error})",
+                                                  "save it as UTF-8"),)
+            except DocumentError as error:
+                self._documents[key] = error.violations
+        return self._documents[key]
+
+    def _platform(self, root: Entries) -> Platform:
+        if PLATFORM_PATH not in root:
+            raise _no_platform("it is missing")
+        document = self._document(PLATFORM_PATH, root[PLATFORM_PATH][0])
+        if isinstance(document, Platform):
+            return document
+        raise DocumentError(document if isinstance(document, tuple) else (
+            Violation(PLATFORM_PATH, 1, "kind", "is no Platform", "write kind: Platform"),))
+
+    def _state(self, name: str, tree: bytes) -> CustomerState:
+        key = (name, tree)
+        if key not in self._states:
+            self._states[key] = self._read_state(name, tree)
+        return self._states[key]
+
+    def _read_state(self, name: str, tree: bytes) -> CustomerState:
+        entries = self._entries(tree)
+        violations: list[Violation] = []
+        customer: Customer | None = None
+        path = customer_path(name)
+        if "customer.yaml" not in entries:
+            violations.append(Violation(path, 0, "-", "is missing", "restore it: a folder without "
+                                        "it belongs to nobody"))
+        else:
+            document = self._document(path, entries["customer.yaml"][0])
+            if isinstance(document, tuple):
+                violations += document
+            elif not isinstance(document, Customer) or document.id != name:
+                violations.append(Violation(path, 1, "metadata.id", "is not its folder's name",
+                                            f"write kind: Customer and id: {name}"))
+            else:
+                customer = document
+        employees: dict[str, Employee] = {}
+        files = self._entries(entries["employees"][0]) if "employees" in entries else {}
+        for file, (blob, mode) in sorted(files.items()):
+            stem = file.removesuffix(".yaml")
+            path = employee_path(name, stem)
+            if not stat.S_ISREG(mode) or stem == file:
+                violations.append(Violation(path.removesuffix(".yaml"), 0, "-", "is no document",
+                                            "keep only <employee>.yaml files here"))
+                continue
+            document = self._document(path, blob)
+            if isinstance(document, tuple):
+                violations += document
+            elif not isinstance(document, Employee) or document.id != stem:
+                violations.append(Violation(path, 1, "metadata.id", "is not its file's name",
+                                            f"write kind: Employee and id: {stem}"))
+            elif document.customer != name:
+                violations.append(Violation(
+                    path, 1, "metadata.customer", f"is {document.customer}",
+                    f"write {name}, or move the file to that customer's folder"))
+            else:
+                employees[stem] = document
+        state = CustomerState(name, bin_to_hex(tree).decode(), customer, employees)
+        return replace(state, violations=tuple(violations)) if violations else state
+
+
+def _no_platform(why: str) -> DocumentError:
+    return DocumentError((Violation(PLATFORM_PATH, 0, "-", why, "`make run` writes a first one; "
+                                    "or restore it from the repo's history"),))
