@@ -1,0 +1,128 @@
+"""Rules over documents: what may be wanted."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+
+from state_repo.documents import Employee, Platform, Resources, Violation
+from state_repo.snapshot import CustomerView
+
+Rule = Callable[[CustomerView], Iterator[Violation]]
+
+
+def seats(view: CustomerView) -> Iterator[Violation]:
+    """Employees that are not retired fit the seats."""
+    if view.customer is None:
+        return
+    taken = sum(employee.state != "retired" for employee in view.employees.values())
+    if taken > view.customer.max_employees:
+        yield Violation(
+            view.customer.path, 0, "spec.maxEmployees",
+            f"is {view.customer.max_employees}, and {taken} employees would hold a seat",
+            "retire an employee, or add seats")
+
+
+def sizes(view: CustomerView) -> Iterator[Violation]:
+    """No employee is larger than the platform allows."""
+    for employee in _present(view):
+        yield from too_large(employee.resources, view.platform, employee.path)
+
+
+def too_large(wanted: Resources, platform: Platform, path: str) -> Iterator[Violation]:
+    limits = platform.limits
+    for field, value, most in (
+            ("cpus", wanted.cpus, limits.max_cpus),
+            ("memoryMb", wanted.memory_mb, limits.max_memory_mb),
+            ("pids", wanted.pids, limits.max_pids)):
+        if value > most:
+            yield Violation(path, 0, f"spec.resources.{field}",
+                            f"is {value:g}, and the platform allows at most {most:g}",
+                            "lower it, or raise limits in platform.yaml")
+
+
+def owners(view: CustomerView) -> Iterator[Violation]:
+    """Every employee belongs to the customer whose folder it is in."""
+    if view.customer is None:
+        return
+    for employee in view.employees.values():
+        if employee.customer != view.customer.id:
+            yield Violation(employee.path, 0, "metadata.customer", f"is {employee.customer}",
+                            f"write {view.customer.id}")
+
+
+def models(view: CustomerView) -> Iterator[Violation]:
+    """A model that exists."""
+    for employee in _present(view):
+        if employee.model.name != "default":
+            yield Violation(employee.path, 0, "spec.model.name",
+                            f"is {employee.model.name!r}, and there is no such model",
+                            "write one of: default")
+
+
+def subnet(view: CustomerView) -> Iterator[Violation]:
+    """A new or changed subnet lies in the pool, has its size, and is nobody else's."""
+    if view.customer is None or view.other_subnets is None:
+        return
+    path, cidr = view.customer.path, view.customer.subnet
+    wanted, pool = view.platform.network, ipaddress.ip_network(view.platform.network.pool)
+    try:
+        own = ipaddress.ip_network(cidr)
+    except ValueError as error:
+        yield Violation(path, 0, "spec.network.subnet", f"is {cidr!r} ({error})",
+                        f"write a /{wanted.prefix_length} network out of {pool}")
+        return
+    if not own.subnet_of(pool) or own.prefixlen != wanted.prefix_length:  # type: ignore[arg-type]
+        yield Violation(path, 0, "spec.network.subnet", f"is {cidr}",
+                        f"write a /{wanted.prefix_length} network out of {pool}")
+    for other, theirs in view.other_subnets.items():
+        if own.overlaps(ipaddress.ip_network(theirs)):
+            yield Violation(path, 0, "spec.network.subnet", f"overlaps {other}'s ({theirs})",
+                            "take a free one: `iw` and the web app choose it by themselves")
+
+
+def room(view: CustomerView) -> Iterator[Violation]:
+    """The customer's network has an address for every seat."""
+    if view.customer is None:
+        return
+    # The network, the broadcast and the gateway's address are nobody's.
+    fits = 2 ** (32 - view.platform.network.prefix_length) - 3
+    if view.customer.max_employees > fits:
+        yield Violation(view.customer.path, 0, "spec.maxEmployees",
+                        f"is {view.customer.max_employees}, and its network has {fits} addresses",
+                        "lower it, or give the platform larger subnets (network.prefixLength)")
+
+
+CUSTOMER_RULES: tuple[Rule, ...] = (seats, sizes, owners, models, subnet, room)
+
+
+def check_customer(view: CustomerView) -> list[Violation]:
+    """Every violation of one customer's documents."""
+    return [violation for rule in CUSTOMER_RULES for violation in rule(view)]
+
+
+def check_platform(platform: Platform) -> list[Violation]:
+    """Every violation of platform.yaml."""
+    found = []
+    pool = platform.network
+    try:
+        network = ipaddress.ip_network(pool.pool)
+    except ValueError as error:
+        return [Violation(platform.path, 0, "spec.network.pool", f"is {pool.pool!r} ({error})",
+                          "write a private network such as 10.192.0.0/12")]
+    if not network.is_private:
+        found.append(Violation(platform.path, 0, "spec.network.pool", f"is {network}",
+                               "write a private network: its addresses are containers'"))
+    if pool.prefix_length < network.prefixlen:
+        found.append(Violation(platform.path, 0, "spec.network.prefixLength",
+                               f"is {pool.prefix_length}, larger than the pool {network}",
+                               f"write {network.prefixlen + 1} or more"))
+    found += too_large(platform.defaults, platform, platform.path)
+    return found
+
+
+def _present(view: CustomerView) -> Iterator[Employee]:
+    return (e for e in view.employees.values() if e.state != "retired")
+
+
+__all__ = ["CUSTOMER_RULES", "check_customer", "check_platform"]
