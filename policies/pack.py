@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from pulumi.runtime.proto import analyzer_pb2_grpc
+from google.protobuf import empty_pb2
+from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 from pulumi_policy import EnforcementLevel, PolicyPack, ResourceValidationPolicy
 
 # The servicer that PolicyPack itself serves; it has no public name. Pinned version.
@@ -62,14 +63,24 @@ def _plain(value: Any) -> Any:
     return value
 
 
+class _Servicer(_PolicyAnalyzerServicer):
+    """With the two calls that pulumi_policy leaves unanswered, which its engine makes."""
+
+    def Handshake(self, request: Any, context: Any) -> Any:
+        return analyzer_pb2.AnalyzerHandshakeResponse()
+
+    def Cancel(self, request: Any, context: Any) -> Any:
+        return empty_pb2.Empty()
+
+
 class HostedPack:
     """The analyzer, served until `stop`."""
 
     def __init__(self, tenant: TenantOf) -> None:
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
         analyzer_pb2_grpc.add_AnalyzerServicer_to_server(
-            _PolicyAnalyzerServicer(NAME, "1.0.0", list(_policies(tenant)),
-                                    EnforcementLevel.MANDATORY), self._server)
+            _Servicer(NAME, "1.0.0", list(_policies(tenant)), EnforcementLevel.MANDATORY),
+            self._server)
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 

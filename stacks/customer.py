@@ -1,0 +1,111 @@
+"""The customer's stack: its network, its knowledge, and its hardened employees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import pulumi
+import pulumi_docker as docker
+
+from stacks.container import Container, label_args
+from state_repo.documents import Customer, Employee
+from state_repo.instance import LABEL_CUSTOMER, LABEL_EMPLOYEE, LABEL_INSTANCE, Instance
+from state_repo.snapshot import CustomerState
+
+CHAT_PORT, BROWSER_PORT = 18789, 6080
+USER = "10001:10001"
+
+
+def labels(instance: Instance, customer: str, employee: str | None = None) -> dict[str, str]:
+    own = {LABEL_INSTANCE: instance.id, LABEL_CUSTOMER: customer}
+    return own | ({LABEL_EMPLOYEE: employee} if employee else {})
+
+
+def runs(employee: Employee, customer: Customer) -> bool:
+    return employee.state == "running" and not customer.suspended
+
+
+def program(instance: Instance, state: CustomerState, kept: Collection[str] = (),
+            expired: Collection[str] = ()) -> Callable[[], None]:
+    """The Pulumi program of one customer.
+
+    `kept`: employees whose document vanished: no container, their volume stays. `expired`:
+    retired employees whose grace is over: their volume goes too.
+    """
+    customer = state.customer
+    assert customer is not None  # a state with violations is never planned
+
+    def define() -> None:
+        network = docker.Network(
+            "network", name=instance.network_name(customer.id), driver="bridge",
+            options={"com.docker.network.bridge.name": instance.bridge_name(customer.id),
+                     "com.docker.network.bridge.enable_icc": "false"},
+            ipam_configs=[docker.NetworkIpamConfigArgs(subnet=customer.subnet)],
+            labels=[docker.NetworkLabelArgs(label=k, value=v)
+                    for k, v in sorted(labels(instance, customer.id).items())])
+        knowledge = _volume(instance, "knowledge", instance.knowledge_volume(customer.id),
+                            customer.id)
+        for employee in kept:
+            _volume(instance, f"volume-{employee}", instance.employee_volume(employee),
+                    customer.id, employee)
+        for employee in state.employees.values():
+            if employee.id in expired:
+                continue
+            volume = _volume(instance, f"volume-{employee.id}",
+                             instance.employee_volume(employee.id), customer.id, employee.id)
+            if employee.state != "retired":
+                _employee(instance, customer, employee, [network, knowledge, volume])
+    return define
+
+
+def _volume(instance: Instance, logical: str, name: str, customer: str,
+            employee: str | None = None) -> docker.Volume:
+    return docker.Volume(logical, name=name, labels=[
+        docker.VolumeLabelArgs(label=k, value=v)
+        for k, v in sorted(labels(instance, customer, employee).items())])
+
+
+def _employee(instance: Instance, customer: Customer, employee: Employee,
+              depends_on: list[pulumi.Resource]) -> None:
+    """One hardened container. `policies.resources` refuses a plan that lacks a line of this."""
+    size = employee.resources
+    Container(
+        f"employee-{employee.id}",
+        depends_on=depends_on,
+        name=instance.container_name(employee.id),
+        hostname=employee.id,
+        image=employee.image,
+        user=USER,
+        init=True,
+        read_only=True,
+        capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+        security_opts=["no-new-privileges:true", "seccomp=employee"],
+        memory=size.memory_mb,
+        memory_swap=size.memory_mb,
+        cpus=f"{size.cpus:g}",
+        pids_limit=size.pids,
+        ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=4096, hard=4096)],
+        restart="on-failure",
+        max_retry_count=5,
+        networks_advanced=[docker.ContainerNetworksAdvancedArgs(
+            name=instance.network_name(customer.id))],
+        mounts=[
+            docker.ContainerMountArgs(type="volume", target="/work",
+                                      source=instance.employee_volume(employee.id)),
+            docker.ContainerMountArgs(type="volume", target="/shared", read_only=True,
+                                      source=instance.knowledge_volume(customer.id)),
+        ],
+        tmpfs={"/tmp": "rw,noexec,nosuid,nodev,size=256m,mode=1777"},
+        shm_size=256,
+        labels=label_args(labels(instance, customer.id, employee.id)),
+        envs=[f"IW_EMPLOYEE_ID={employee.id}", f"IW_EMPLOYEE_NAME={employee.name}",
+              f"IW_ROLE={employee.role}", f"IW_RESTARTS={employee.restarts}"],
+        # Docker's own check is a backstop; the reconciler asks the health endpoint itself.
+        healthcheck=docker.ContainerHealthcheckArgs(
+            tests=["CMD", "/opt/employee/healthcheck"], interval="15s", timeout="4s",
+            start_period="60s", retries=3),
+        log_driver="json-file",
+        log_opts={"max-size": "5m", "max-file": "2"},
+        must_run=runs(employee, customer),
+        stop_timeout=5,
+    )

@@ -1,0 +1,57 @@
+"""What Docker must show for one customer, and how reality differs from it.
+
+Computed from the documents that were applied, as the program is, so that nothing has to be
+remembered between two runs of the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from stacks.customer import runs
+from stacks.observed import ContainerSeen, DockerReality
+from state_repo.instance import Instance
+from state_repo.snapshot import CustomerState
+
+Difference = tuple[str, str, str]  # kind, name, problem
+
+
+def customer_differences(instance: Instance, state: CustomerState, reality: DockerReality,
+                         kept: Collection[str] = (), expired: Collection[str] = ()
+                         ) -> Iterator[Difference]:
+    """Every difference as (kind, name, problem in plain words)."""
+    customer = state.customer
+    if customer is None:
+        return
+    network = instance.network_name(customer.id)
+    if network not in reality.networks:
+        yield "network", network, "it is gone"
+    volumes = [instance.knowledge_volume(customer.id), *map(instance.employee_volume, kept),
+               *(instance.employee_volume(e) for e in state.employees if e not in expired)]
+    for volume in volumes:
+        if volume not in reality.volumes:
+            yield "volume", volume, "it is gone"
+    for employee in state.employees.values():
+        name = instance.container_name(employee.id)
+        seen = reality.containers.get(name)
+        if employee.state == "retired":
+            if seen is not None:
+                yield "container", name, "it is still there, and its employee is retired"
+        elif seen is None:
+            yield "container", name, "it is gone"
+        else:
+            yield from _container(name, seen, runs(employee, customer), frozenset({network}))
+    for employee in kept:
+        name = instance.container_name(employee)
+        if name in reality.containers:
+            yield "container", name, "it is still there, and its document vanished"
+
+
+def _container(name: str, seen: ContainerSeen, wanted_running: bool,
+               networks: frozenset[str]) -> Iterator[Difference]:
+    if seen.running != wanted_running:
+        yield "container", name, ("it does not run" if wanted_running else
+                                  "it runs, and should be stopped")
+    if seen.networks != networks and seen.running:
+        yield "container", name, (f"it is in {', '.join(sorted(seen.networks)) or 'no network'}, "
+                                  f"not in {', '.join(networks)}")
