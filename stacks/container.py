@@ -25,10 +25,10 @@ class _WithPidsLimit(pulumi.CustomResource):
 class Container(docker.Container, _WithPidsLimit):
     """A `docker.Container` that also takes `pids_limit`."""
 
-    def __init__(self, name: str, *, pids_limit: int,
+    def __init__(self, resource_name: str, *, pids_limit: int,
                  depends_on: list[pulumi.Resource] | None = None, **properties: Any) -> None:
         self._pids_limit = pids_limit
-        super().__init__(name, opts=pulumi.ResourceOptions(depends_on=depends_on), **properties)
+        super().__init__(resource_name, opts=pulumi.ResourceOptions(depends_on=depends_on), **properties)
 
 
 def label_args(labels: dict[str, str]) -> list[docker.ContainerLabelArgs]:
