@@ -16,7 +16,8 @@ NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
 STACK_TYPES = ("pulumi:pulumi:Stack", "pulumi:providers:docker", "pulumi:providers:instantworker")
 PLATFORM_TYPES = ("instantworker:dns:Zone", "instantworker:edge:Config",
-                  "instantworker:host:Firewall", "instantworker:host:ConfigFile")
+                  "instantworker:host:Firewall", "instantworker:host:ConfigFile",
+                  "instantworker:host:Folder")
 Props = Mapping[str, Any]
 
 # Whatever is not here is refused: a property that nobody thought of can't open a hole.

@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from waitress.server import create_server
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
@@ -21,9 +21,8 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from reconciler import ReconcilerError
-
-if TYPE_CHECKING:
-    from reconciler.loop import Reconciler
+from reconciler.answers import Answers
+from reconciler.loop import Reconciler
 
 log = logging.getLogger(__name__)
 Handler = Callable[..., Response]
@@ -35,13 +34,14 @@ def as_json(value: Any, status: int = 200) -> Response:
 
 class InternalApi:
     def __init__(self, reconciler: Reconciler) -> None:
-        self._r = reconciler
+        self._r, self._answers = reconciler, Answers(reconciler)
         self._public = Map([
             Rule("/metrics", endpoint=self.metrics), Rule("/healthz", endpoint=self.healthz),
             Rule("/targets", endpoint=self.targets),
         ])
         self._internal = Map([
             Rule("/healthz", endpoint=self.healthz),
+            Rule("/targets", endpoint=self.targets),
             Rule("/v1/info", endpoint=self.info), Rule("/v1/status", endpoint=self.status),
             Rule("/v1/plan", endpoint=self.plan), Rule("/v1/drift", endpoint=self.drift),
             Rule("/v1/employees/<employee>/logs", endpoint=self.logs),
@@ -59,33 +59,33 @@ class InternalApi:
         return as_json({"loop_age_s": round(age, 1)}, 200 if age < 60 else 503)
 
     def targets(self, request: Request) -> Response:
-        return as_json(self._r.scrape_targets())
+        return as_json(self._answers.targets())
 
     def info(self, request: Request) -> Response:
-        return as_json(self._r.info())
+        return as_json(self._answers.info())
 
     def status(self, request: Request) -> Response:
-        return as_json(self._r.describe())
+        return as_json(self._answers.status())
 
     def plan(self, request: Request) -> Response:
-        return as_json(self._r.plan(request.args.get("customer")))
+        return as_json(self._answers.plan(request.args.get("customer")))
 
     def drift(self, request: Request) -> Response:
-        return as_json(self._r.describe_drift())
+        return as_json(self._answers.drift())
 
     def logs(self, request: Request, employee: str) -> Response:
         try:
             tail = min(max(int(request.args.get("tail", "200")), 1), 10_000)
         except ValueError as error:
             raise BadRequest("tail: a number of lines, from 1 to 10000") from error
-        text = self._r.logs(employee, tail)
+        text = self._answers.logs(employee, tail)
         if text is None:
             raise NotFound(f"employee {employee} has no container; see its reason in `iw status`")
         return Response(text, mimetype="text/plain; charset=utf-8")
 
     def retry(self, request: Request) -> Response:
         customer = _field(request, "customer")
-        self._r.retry(customer)
+        self._answers.retry(customer)
         return as_json({"queued": customer}, 202)
 
     def notify(self, request: Request) -> Response:
@@ -93,7 +93,7 @@ class InternalApi:
         return as_json({}, 202)
 
     def confirm(self, request: Request) -> Response:
-        return as_json({"confirmed": self._r.confirm(_field(request, "commit"))})
+        return as_json({"confirmed": self._answers.confirm(_field(request, "commit"))})
 
     def wsgi(self, rules: Map) -> Callable[..., Any]:
         @Request.application

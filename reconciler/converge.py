@@ -1,4 +1,4 @@
-"""One Action brought to its end: policy, engine, a look at the result, a receipt on every way out."""
+"""The end of an Action: the engine's run told as an outcome, and a receipt on every way out."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from policies.documents import check_customer
 from reconciler.decide import Action
 from reconciler.engine import Engine, Program, Run
 from reconciler.probe import FIRST_ANSWER_S
-from state_repo.snapshot import CustomerState
 from state_repo.status import StatusStore
-from state_repo.store import CommitInfo, CustomerView
+from state_repo.store import CommitInfo
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +37,6 @@ class Stages:
     """Where the time of one Action went, in seconds."""
 
     started_at: datetime
-    began: float
     seconds: dict[str, float] = field(default_factory=dict)
 
     def mark(self, stage: str, seconds: float) -> None:
@@ -83,14 +80,6 @@ class Receipts:
             changes=list(outcome.changes), message=message, total_s=round(total, 4),
             **{f"{stage}_s": stages.seconds.get(stage, 0.0)
                for stage in ("detect", "queue", "plan", "apply", "verify")})
-
-
-def check_policies(state: CustomerState, view: CustomerView) -> Outcome | None:
-    """The rules over documents, once more before the engine: None when they hold."""
-    violations = check_customer(view)
-    if not violations:
-        return None
-    return Outcome(False, "\n".join(map(str, violations)), waiting_for="policy")
 
 
 def run_engine(engine: Engine, name: str, program: Program, action: Action,

@@ -11,29 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from reconciler.judge import Judgement, Sighting
 from reconciler.probe import FIRST_ANSWER_S, wait_until_healthy
+from stacks.observed import ContainerSeen
 from state_repo.documents import Employee
 from state_repo.status import StatusStore
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerSeen:
-    """One line of Docker's list, in our words."""
-
-    employee: str
-    customer: str
-    container_id: str
-    running: bool
-    address: str | None
-    image: str
-    docker_health: str
 
 
 class Fleet:
@@ -60,8 +48,9 @@ class Fleet:
         with self._guard:
             found: set[str] = set()
             for container in containers:
-                found.add(container.employee)
-                self._take(container, now)
+                if container.employee is not None:
+                    found.add(container.employee)
+                    self._take(container.employee, container, now)
             for employee in list(self._sightings):
                 row = self._rows.get(employee)
                 if employee not in found and (customer is None or (
@@ -135,19 +124,18 @@ class Fleet:
                         + (f": {row['reason']}" if row["reason"] else ""))
         return True
 
-    def _take(self, container: ContainerSeen, now: datetime) -> None:
-        before = self._sightings.get(container.employee)
-        same = before is not None and before.container_id == container.container_id and (
+    def _take(self, employee: str, container: ContainerSeen, now: datetime) -> None:
+        before = self._sightings.get(employee)
+        same = before is not None and before.container_id == container.id and (
             before.running == container.running and before.address == container.address)
         if same and before is not None:
-            sighting = replace(before, docker_health=container.docker_health,
-                               image=container.image)
+            sighting = replace(before, docker_health=container.health, image=container.image)
         else:
-            sighting = Sighting(container.container_id, container.running, container.address,
-                                container.image, container.docker_health, since=now)
-        self._sightings[container.employee] = sighting
+            sighting = Sighting(container.id, container.running, container.address,
+                                container.image, container.health, since=now)
+        self._sightings[employee] = sighting
         if sighting.running and sighting.address and sighting.verified is not True:
-            self._verify(container.employee, sighting)
+            self._verify(employee, sighting)
 
     def _verify(self, employee: str, sighting: Sighting) -> None:
         key = f"{sighting.container_id} {sighting.address}"

@@ -3,11 +3,12 @@ series go with the customer, so that cardinality follows the fleet and not its h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from state_repo.status import EmployeeStatus, StackStatus
+from state_repo.status import StackStatus
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -36,7 +37,8 @@ class Metrics:
         self.employees = Gauge("reconciler_employees", "Employees by health.", ["health_status"],
                                registry=self.registry)
 
-    def show(self, stacks: Iterable[StackStatus], employees: Iterable[EmployeeStatus]) -> None:
+    def show(self, stacks: Iterable[StackStatus], employees: Iterable[Mapping[str, Any]]
+             ) -> None:
         """Replaces the gauges of the fleet by what is recorded now."""
         self.stacks.clear()
         for stack in stacks:
@@ -44,7 +46,7 @@ class Metrics:
                                (stack.revision or "")[:10]).set(1)
         self.employees.clear()
         for employee in employees:
-            self.employees.labels(employee.health_status).inc()
+            self.employees.labels(employee["health_status"]).inc()
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

@@ -53,7 +53,7 @@ def run(settings: Settings) -> int:
     status.migrate()
     store = Store.open_or_create(instance, check_customer)
     world = World(instance)
-    analyzer = pack.serve(world.tenant)
+    analyzer = pack.HostedPack(world.tenant)
     engine = Engine(home=instance.pulumi_path, passphrase_file=passphrase_file(instance),
                     providers=world.providers, pulumi=settings.pulumi,
                     policy_pack=analyzer.write_launcher(instance.run_path / "policy-pack"))

@@ -17,7 +17,7 @@ class Settings:
     data: Path | None
     pulumi: str
     cycle_s: float = 3.0
-    notice_s: float = 1.0
+    notice_s: float = 0.5
     fetch_s: float = 30.0
     log_level: str = "INFO"
 

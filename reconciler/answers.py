@@ -1,0 +1,93 @@
+"""What the internal API answers: plans, drift, logs, and an engineer's word to the loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler import ReconcilerError
+from reconciler.decide import PLATFORM, is_expired, stack_of
+from reconciler.loop import WORKERS, Reconciler
+from reconciler.probe import CHAT_PORT
+from reconciler.world import Wanted
+
+
+class Answers:
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._r = reconciler
+
+    def plan(self, customer: str | None = None) -> dict[str, Any]:
+        """What the newest commit would change, without changing it.
+
+        Raises:
+            ReconcilerError: no such customer.
+        """
+        r = self._r
+        snapshot = r.store.snapshot(r.store.head())
+        if customer is not None and customer not in snapshot.customers:
+            raise ReconcilerError(f"there is no customer {customer}; see `iw status`")
+        programs = {}
+        diagnostics: list[str] = []
+        if customer is None:
+            programs[PLATFORM] = r.world.platform_program(snapshot.platform)
+        kept = (r.turn.decision.kept if r.turn else None) or {}
+        for state in snapshot.customers.values():
+            if customer not in (None, state.id):
+                continue
+            if state.violations:
+                diagnostics += map(str, state.violations)
+                continue
+            expired = frozenset(
+                e.id for e in state.employees.values() if r.turn and is_expired(
+                    e, snapshot.platform.grace_days, r.turn.now))
+            programs[stack_of(state.id)] = r.world.customer_program(
+                Wanted(state, kept.get(state.id, frozenset()), expired))
+        changes: list[dict[str, Any]] = []
+        for stack, program in programs.items():
+            run = r.engine.preview(stack.replace("/", "-"), program, refresh=True)
+            changes += [change.as_json() | {"stack": stack} for change in run.changes]
+            diagnostics += [*run.violations, *run.errors]
+        return {"commit": snapshot.commit, "changes": changes, "diagnostics": diagnostics}
+
+    def drift(self) -> dict[str, Any]:
+        look = self._r.world.look(self._r.book.platform, self._r.book.wanted().values())
+        return {"items": [{"stack": d.stack, "kind": d.kind, "name": d.name, "problem": d.problem}
+                          for items in look.drift.values() for d in items],
+                "unknown": dict(look.unreachable)}
+
+    def status(self) -> dict[str, Any]:
+        turn = self._r.turn
+        return {"commit": turn.commit if turn else None, "halted": turn.halt if turn else None,
+                "queue": self._r.queue.depth(),
+                "unreachable": dict(turn.look.unreachable) if turn else {}}
+
+    def info(self) -> dict[str, Any]:
+        return {"instance": self._r.instance.id, "workers": WORKERS,
+                "programs": self._r.world.program_digest}
+
+    def targets(self) -> list[dict[str, Any]]:
+        """Prometheus' HTTP service discovery: every employee that should run and has an
+        address."""
+        return [{"targets": [f"http://{row['address']}:{CHAT_PORT}/healthz"],
+                 "labels": {"employee": employee, "customer": row["customer"]}}
+                for employee, row in sorted(self._r.fleet.rows().items())
+                if row["address"] and row["desired_state"] == "running"]
+
+    def logs(self, employee: str, tail: int) -> str | None:
+        return self._r.world.logs(employee, tail)
+
+    def retry(self, customer: str) -> None:
+        """Ends the backoff of a customer's stack and converges it again."""
+        if not self._r.book.retry(stack_of(customer)):
+            raise ReconcilerError(f"nothing was ever applied for {customer}; see `iw status`")
+        self._r.wake()
+
+    def confirm(self, commit: str) -> str:
+        """Lets a held or rewritten snapshot be applied; `commit` may be shortened to 7 digits."""
+        head = self._r.store.head() or ""
+        if len(commit) < 7 or not head.startswith(commit):
+            raise ReconcilerError(f"{commit} is not the newest commit ({head[:10]}); look at what "
+                                  "that one would stop (iw plan), then confirm it")
+        self._r.confirmation.write_text(head)
+        self._r.status.add_event(kind="Confirmed", message=f"commit {head[:10]} was confirmed")
+        self._r.wake()
+        return head

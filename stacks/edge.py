@@ -1,0 +1,60 @@
+"""Caddy's configuration through its admin API."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from stacks import UnreachableError
+from stacks.providers.servicer import Inputs, Kind
+from stacks.unix_http import call
+from state_repo.instance import Instance
+
+
+def admin_socket(instance: Instance) -> Path:
+    return instance.run_path / "edge" / "admin.sock"
+
+
+def live_config(instance: Instance) -> Any:
+    """What Caddy runs. Raises UnreachableError."""
+    return call(admin_socket(instance), "GET", "/config/")
+
+
+class EdgeConfig(Kind):
+    token = "instantworker:edge:Config"
+    properties = frozenset({"config"})
+    in_place = frozenset({"config"})
+
+    def __init__(self, instance: Instance, patience_s: float = 15.0) -> None:
+        self._instance, self._patience_s = instance, patience_s
+
+    def create(self, inputs: Inputs) -> str:
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                call(admin_socket(self._instance), "POST", "/load", _whole(inputs["config"]))
+                return "edge"
+            except UnreachableError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+
+    def read(self, id: str, inputs: Inputs) -> Inputs | None:
+        real = live_config(self._instance)
+        return inputs if real == _whole(inputs["config"]) else {"config": real or {}}
+
+    def update(self, id: str, old: Inputs, new: Inputs) -> None:
+        self.create(new)
+
+    def delete(self, id: str, inputs: Inputs) -> None:
+        """The configuration goes with the container."""
+
+
+def _whole(value: Any) -> Any:
+    """The engine's numbers are floats; Caddy wants its integers as such."""
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,98 @@
+"""Caddy's whole configuration, as a pure function of the instance.
+
+Two wildcard hosts serve every employee: the web app's authorisation answer names the upstream,
+which is kept in a variable and dialled. To hire or to fire therefore changes nothing here, and no
+reload ever closes a WebSocket. Measured beside it: a route an employee costs 115 ms each at 1,000
+routes, and each reload closes every socket.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from state_repo.instance import Instance
+
+ADMIN_IN_CONTAINER = "unix//run/edge/admin.sock"
+_FORGEABLE = ["X-User", "X-Upstream", "X-Forwarded-User"]
+Config = dict[str, Any]
+
+
+def bootstrap() -> Config:
+    """What Caddy starts with: its admin socket and nothing served."""
+    return {"admin": {"listen": ADMIN_IN_CONTAINER}}
+
+
+def edge_config(instance: Instance) -> Config:
+    app = f"127.0.0.1:{instance.ports['app']}"
+    plain = instance.domain.endswith(".localhost")
+    server: Config = {
+        "listen": [f"{instance.bind}:{instance.ports['edge']}"],
+        "automatic_https": {"disable": True} if plain else {"disable_redirects": True},
+        "routes": [
+            _host([instance.app_host], [{
+                "handler": "reverse_proxy", "upstreams": [{"dial": app}], "flush_interval": -1,
+                "headers": {"request": {"delete": list(_FORGEABLE)}}}]),
+            _host([f"*.gw.{instance.domain}", f"*.vnc.{instance.domain}"],
+                  [_authorise(app), _employee(instance.app_url)]),
+            {"handle": [{"handler": "static_response", "status_code": 404,
+                         "body": "There is nothing at this address.\n"}]},
+        ],
+    }
+    config: Config = {
+        **bootstrap(),
+        "logging": {"logs": {"default": {"level": "WARN"}}},
+        "apps": {"http": {"servers": {"edge": server}}},
+    }
+    if not plain:
+        names = [instance.app_host, f"*.gw.{instance.domain}", f"*.vnc.{instance.domain}"]
+        config["apps"]["tls"] = {"automation": {"policies": [
+            {"subjects": names, "issuers": [{"module": "internal"}]}]}}
+        config["apps"]["pki"] = {"certificate_authorities": {"local": {"install_trust": False}}}
+    return config
+
+
+def _host(hosts: list[str], handle: list[Config]) -> Config:
+    return {"match": [{"host": hosts}], "terminal": True,
+            "handle": [{"handler": "subroute", "routes": [{"handle": [step]} for step in handle]}]}
+
+
+def _authorise(app: str) -> Config:
+    """Asks the web app; 2xx names the upstream, anything else is the visitor's answer."""
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": app}],
+        "rewrite": {"method": "GET", "uri": "/edge/authorize"},
+        "headers": {"request": {
+            "set": {"X-Forwarded-Method": ["{http.request.method}"],
+                    "X-Forwarded-Uri": ["{http.request.uri}"],
+                    "X-Forwarded-Upgrade": ["{http.request.header.Upgrade}"]},
+            "delete": ["Connection", "Upgrade", *_FORGEABLE]}},
+        "handle_response": [{
+            "match": {"status_code": [2]},
+            "routes": [{"handle": [
+                {"handler": "vars", "upstream": "{http.reverse_proxy.header.X-Upstream}",
+                 "user": "{http.reverse_proxy.header.X-User}"}]}],
+        }],
+    }
+
+
+def _employee(origin: str) -> Config:
+    """Dials the employee. It gets neither the visitor's session nor a header that a visitor could
+    forge, and it may be framed by the dashboard's exact origin alone."""
+    ancestors = f"frame-ancestors {origin}"
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": "{http.vars.upstream}"}],
+        "flush_interval": -1,
+        "stream_close_delay": "12h",
+        "headers": {
+            "request": {"set": {"X-User": ["{http.vars.user}"],
+                                "X-Forwarded-User": ["{http.vars.user}"]},
+                        "delete": ["Cookie", "Authorization", "X-Upstream"]},
+            "response": {
+                "delete": ["X-Frame-Options"],
+                "replace": {"Content-Security-Policy": [
+                    {"search_regexp": "frame-ancestors [^;]*", "replace": ancestors}]},
+                "add": {"Content-Security-Policy": [ancestors]}},
+        },
+    }

@@ -1,0 +1,74 @@
+"""Prometheus', Alertmanager's and the exporters' files, as pure functions of the instance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from state_repo.instance import Instance
+
+
+def _local(instance: Instance, port: str) -> str:
+    return f"127.0.0.1:{instance.ports[port]}"
+
+
+def prometheus(instance: Instance) -> str:
+    def job(name: str, *targets: str) -> dict[str, Any]:
+        return {"job_name": name, "static_configs": [{"targets": list(targets)}]}
+    probe = {
+        "job_name": "employee", "metrics_path": "/probe", "params": {"module": ["http"]},
+        "http_sd_configs": [{"url": f"http://{_local(instance, 'reconciler')}/targets",
+                             "refresh_interval": "5s"}],
+        "relabel_configs": [
+            {"source_labels": ["__address__"], "target_label": "__param_target"},
+            {"source_labels": ["employee"], "target_label": "instance"},
+            {"target_label": "__address__", "replacement": _local(instance, "blackbox")}]}
+    return _yaml({
+        "global": {"scrape_interval": "10s", "evaluation_interval": "10s"},
+        "rule_files": ["/etc/monitoring/rules.yml"],
+        "alerting": {"alertmanagers": [
+            {"static_configs": [{"targets": [_local(instance, "alertmanager")]}]}]},
+        "scrape_configs": [
+            probe, job("reconciler", _local(instance, "reconciler")),
+            job("node", _local(instance, "node_exporter")),
+            job("prometheus", _local(instance, "prometheus"))]})
+
+
+def jobs(instance: Instance) -> frozenset[str]:
+    """The scrape jobs that a running Prometheus must have."""
+    return frozenset(job["job_name"] for job in
+                     yaml.safe_load(prometheus(instance))["scrape_configs"])
+
+
+def rules() -> str:
+    def alert(name: str, expr: str, wait: str, summary: str) -> dict[str, Any]:
+        return {"alert": name, "expr": expr, "for": wait, "labels": {"severity": "page"},
+                "annotations": {"summary": summary}}
+    return _yaml({"groups": [{"name": "instantworker", "rules": [
+        alert("EmployeeDown", 'probe_success{job="employee"} == 0', "2m",
+              "Employee {{ $labels.instance }} of {{ $labels.customer }} does not answer."),
+        alert("LoopDead", 'up{job="reconciler"} == 0', "1m",
+              "The reconciler does not answer: nothing is repaired. See `iw doctor`."),
+        alert("LoopHalted", "reconciler_halted == 1", "1m",
+              "A snapshot is held, or history was rewritten: an engineer must look (`iw status`)."),
+        alert("PartUnreachable", "reconciler_part_unreachable == 1", "2m",
+              "{{ $labels.part }} can't be checked."),
+        alert("StackDegraded", 'reconciler_stack_info{health_status="Degraded"} == 1', "5m",
+              "Stack {{ $labels.customer }} is degraded. See `iw status`."),
+    ]}]})
+
+
+def alertmanager() -> str:
+    """Keeps and groups alerts; where they are sent is for the operator to add."""
+    return _yaml({"route": {"receiver": "log", "group_by": ["alertname"]},
+                  "receivers": [{"name": "log"}]})
+
+
+def blackbox() -> str:
+    return _yaml({"modules": {"http": {"prober": "http", "timeout": "5s", "http": {
+        "preferred_ip_protocol": "ip4", "follow_redirects": False}}}})
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False)

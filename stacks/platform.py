@@ -1,0 +1,137 @@
+"""The platform's stack: the host's rules, DNS, the edge and monitoring, all declared and healed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pulumi
+import pulumi_docker as docker
+
+from stacks import dns_zone, monitoring_config
+from stacks.container import Container, label_args
+from stacks.edge_config import bootstrap, edge_config
+from stacks.resources import ConfigFile, EdgeConfig, Firewall, Folder, Zone
+from stacks.secret_files import reference
+from state_repo.documents import Platform
+from state_repo.instance import LABEL_INSTANCE, LABEL_PLATFORM, Instance
+
+PARTS = ("edge", "dns", "prometheus", "alertmanager", "blackbox", "node-exporter")
+_UIDS = {"edge": 10002, "dns": 10003, "monitoring": 10004}
+Files = dict[str, str]
+
+
+def firewall_inputs(instance: Instance) -> dict[str, Any]:
+    return {"bridges": instance.bridge_prefix, "chain": instance.prefix.upper(),
+            "proxyPort": instance.ports["model_proxy"]}
+
+
+def zone_inputs(instance: Instance, platform: Platform) -> dict[str, Any]:
+    dns = platform.dns
+    return {"zone": instance.domain, "provider": dns.provider,
+            "records": dns_zone.records(instance, dns.address, dns.ttl)}
+
+
+def config_files(instance: Instance) -> dict[str, Files]:
+    """By part, each file below the data folder (path to content)."""
+    dns = "\n".join([
+        "launch=gsqlite3", "gsqlite3-database=/data/pdns.sqlite3", "gsqlite3-dnssec=no",
+        "socket-dir=/tmp", "local-address=127.0.0.1", f"local-port={instance.ports['dns']}",
+        "api=yes", f"api-key={reference(dns_zone.API_KEY)}", "webserver=yes",
+        "webserver-address=127.0.0.1", f"webserver-port={instance.ports['dns_api']}",
+        "webserver-allow-from=127.0.0.1", "security-poll-suffix=", "version-string=anonymous",
+        # Without caches a zone answers from its first second on.
+        "query-cache-ttl=0", "negquery-cache-ttl=0", "cache-ttl=0",
+        "zone-cache-refresh-interval=0", ""])
+    return {
+        "edge": {"config/edge/bootstrap.json": json.dumps(bootstrap())},
+        "dns": {"config/dns/pdns.conf": dns},
+        "prometheus": {"config/prometheus/prometheus.yml": monitoring_config.prometheus(instance),
+                       "config/prometheus/rules.yml": monitoring_config.rules()},
+        "alertmanager": {"config/alertmanager/alertmanager.yml": monitoring_config.alertmanager()},
+        "blackbox": {"config/blackbox/blackbox.yml": monitoring_config.blackbox()},
+    }
+
+
+def program(instance: Instance, platform: Platform) -> Callable[[], None]:
+    """The Pulumi program of the platform."""
+    def define() -> None:
+        Firewall("firewall", **firewall_inputs(instance))
+        files = config_files(instance)
+        if {"edge", "dns", "monitoring"} - set(platform.images):
+            raise pulumi.RunError("platform.yaml names no image for each of edge, dns and "
+                                  "monitoring; `make run` sets them")
+        edge = _part(instance, platform, "edge", "edge", files["edge"],
+                     ["caddy", "run", "--config", "/etc/edge/bootstrap.json"],
+                     {"data/edge": "/data", "run/edge": "/run/edge"}, memory=512,
+                     envs=["XDG_DATA_HOME=/data", "XDG_CONFIG_HOME=/data"],
+                     low_port=instance.ports["edge"] < 1024)
+        EdgeConfig("edge-config", depends_on=[edge], config=edge_config(instance))
+        if platform.dns.provider == "powerdns":
+            dns = _part(instance, platform, "dns", "dns", files["dns"],
+                        ["/opt/dns/start"], {"data/dns": "/data"}, memory=256)
+            zone_needs: list[pulumi.Resource] = [dns]
+        else:
+            zone_needs = []
+        Zone("zone", depends_on=zone_needs, **zone_inputs(instance, platform))
+        _monitoring(instance, platform, files)
+    return define
+
+
+def _monitoring(instance: Instance, platform: Platform, files: dict[str, Files]) -> None:
+    def listen(port: str) -> str:
+        return f"127.0.0.1:{instance.ports[port]}"
+
+    _part(instance, platform, "prometheus", "monitoring", files["prometheus"], [
+        "prometheus", "--config.file=/etc/monitoring/prometheus.yml", "--web.enable-lifecycle",
+        "--storage.tsdb.path=/data", "--storage.tsdb.retention.time=15d",
+        f"--web.listen-address={listen('prometheus')}"], {"data/prometheus": "/data"}, memory=1024,
+        reload=f"http://{listen('prometheus')}/-/reload")
+    _part(instance, platform, "alertmanager", "monitoring", files["alertmanager"], [
+        "prometheus-alertmanager", "--config.file=/etc/monitoring/alertmanager.yml",
+        "--storage.path=/data", "--cluster.listen-address=",
+        f"--web.listen-address={listen('alertmanager')}"], {"data/alertmanager": "/data"})
+    _part(instance, platform, "blackbox", "monitoring", files["blackbox"], [
+        "prometheus-blackbox-exporter", "--config.file=/etc/monitoring/blackbox.yml",
+        f"--web.listen-address={listen('blackbox')}"], {})
+    _part(instance, platform, "node-exporter", "monitoring", {}, [
+        "prometheus-node-exporter", f"--web.listen-address={listen('node_exporter')}"], {})
+
+
+def _part(instance: Instance, platform: Platform, part: str, image: str, files: Files,
+          command: list[str], folders: dict[str, str], *, memory: int = 256,
+          envs: list[str] | None = None, low_port: bool = False, reload: str = "") -> Container:
+    """One service of the platform: on the host's network (the edge dials containers' addresses),
+    everything else as tight as an employee. A change of its files replaces it, unless it can
+    reload them."""
+    uid = _UIDS[image]
+    inside = f"/etc/{image}"
+    made: list[pulumi.Resource] = [
+        Folder(f"{part}-{path.replace('/', '-')}", path=path, uid=uid, mode="0750")
+        for path in folders]
+    mounts = [docker.ContainerMountArgs(type="bind", source=str(instance.data / path), target=to)
+              for path, to in folders.items()]
+    for path, content in files.items():
+        name = path.rpartition("/")[2]
+        more = {"reload": reload} if reload else {}
+        made.append(ConfigFile(f"{part}-{name}", path=path, content=content, uid=uid, **more))
+        mounts.append(docker.ContainerMountArgs(type="bind", source=str(instance.data / path),
+                                                target=f"{inside}/{name}", read_only=True))
+    # Prometheus rereads its files when it is told; what others read at their start is part of
+    # what they are.
+    digest = "" if reload else hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+    return Container(
+        part, depends_on=made, name=instance.platform_container(part),
+        image=platform.images[image], command=command, user=f"{uid}:{uid}", init=True,
+        read_only=True, network_mode="host", mounts=mounts,
+        tmpfs={"/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"},
+        capabilities=docker.ContainerCapabilitiesArgs(
+            drops=["ALL"], **({"adds": ["NET_BIND_SERVICE"]} if low_port else {})),
+        security_opts=["no-new-privileges:true"], memory=memory, memory_swap=memory, cpus="1",
+        pids_limit=256, ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=65536, hard=65536)],
+        restart="unless-stopped", envs=envs or [],
+        labels=label_args({LABEL_INSTANCE: instance.id, LABEL_PLATFORM: part}
+                          | ({"instantworker.config": digest} if digest else {})),
+        log_driver="json-file", log_opts={"max-size": "5m", "max-file": "2"})

@@ -1,0 +1,44 @@
+"""HTTP over a unix socket: Caddy's admin API is on one, so that nothing on a port can reach it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from stacks import StackError, UnreachableError
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def call(path: Path, method: str, url: str, body: Any = None, timeout_s: float = 10.0) -> Any:
+    """One JSON request; returns the decoded answer (None when empty).
+
+    Raises:
+        UnreachableError: nobody listens on the socket.
+        StackError: an answer other than 2xx, with its text.
+    """
+    connection = _Connection(path, timeout_s)
+    try:
+        connection.request(method, url, None if body is None else json.dumps(body),
+                           {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        text = response.read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        raise UnreachableError(f"nothing answers on {path} ({error})") from error
+    finally:
+        connection.close()
+    if not 200 <= response.status < 300:
+        raise StackError(f"{method} {url}: {response.status} {text.strip()[:500]}")
+    return json.loads(text) if text.strip() else None
