@@ -1,0 +1,29 @@
+# Everything a newcomer needs. `make` alone lists it.
+PY := .venv/bin/python
+SETUP := python3 -m tools.setup
+
+.PHONY: help run down purge image test test-fast test-parts test-e2e bench lint format
+help:            ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+run:             ## install what is missing, start everything, print URL and login
+	@$(SETUP) run
+down:            ## stop what `make run` started, and nothing else (data stays)
+	@$(SETUP) down
+purge:           ## down, then remove this instance's volumes and data (asks first)
+	@$(SETUP) purge
+image:           ## build the container images
+	@$(SETUP) image
+test:            ## all tests: fast, then real parts, then end to end
+	@$(SETUP) test
+test-fast:       ## tests that need nothing but Python and git
+	@$(SETUP) test fast
+test-parts:      ## tests on real Docker, Pulumi, PowerDNS, Caddy, Prometheus, PostgreSQL
+	@$(SETUP) test parts
+test-e2e:        ## a whole platform, from the outside
+	@$(SETUP) test e2e
+bench:           ## measure, and write docs/benchmarks.md
+	@$(SETUP) bench
+lint:            ## ruff, mypy, and the rooms' laws
+	@$(SETUP) lint
+format:          ## put imports in order and mend what ruff can
+	@$(PY) -m ruff check --fix .

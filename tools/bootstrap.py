@@ -1,0 +1,133 @@
+"""The first contents: the instance's file, the platform's document, a demo customer and login.
+
+Runs inside the virtual environment. Everything here is done once and left alone afterwards, save
+the images' digests, which follow the images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import json
+import os
+import secrets
+import socket
+import subprocess
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from policies.documents import check_customer
+from state_repo import changes
+from state_repo.documents import NetworkPool, Platform
+from state_repo.instance import LABEL_INSTANCE, PORTS, Instance, InstanceError
+from state_repo.store import Author, Store
+from webapp import accounts
+
+SETUP = Author("Set-up", "setup@instantworker.invalid")
+DEMO_EMAIL = "demo@acme.test"
+_POOLS = ("10.192.0.0/12", "10.208.0.0/12", "10.224.0.0/12", "10.176.0.0/12", "10.160.0.0/12",
+          "10.144.0.0/12", "10.128.0.0/12")
+
+
+def instance(data: Path, prefix: str | None = None) -> Instance:
+    """Loads the instance, or makes one that collides with nothing on this machine."""
+    if (data / "instance.json").exists():
+        return Instance.load(data)
+    networks, taken = _docker_networks(), _other_prefixes()
+    if prefix is None:
+        prefix = next(p for p in ("iw", *(f"iw{n}" for n in range(2, 1000))) if p not in taken)
+    elif prefix in taken:
+        raise InstanceError(f"prefix {prefix} is used by another instance on this Docker; choose "
+                            "another one (IW_PREFIX)")
+    pool = next((p for p in _POOLS if not any(
+        ipaddress.ip_network(p).overlaps(n) for n in networks)), _POOLS[0])
+    made = Instance(id=secrets.token_hex(4), data=data.resolve(), prefix=prefix,
+                    domain=os.environ.get("IW_DOMAIN", "iw.localhost"),
+                    bind=os.environ.get("IW_BIND", "127.0.0.1"), ports=_free_ports(),
+                    network_pool=pool)
+    made.save()
+    return made
+
+
+def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> None:
+    """The state repo's first commits, and the demo's login."""
+    store = Store.open_or_create(made, check_customer)
+    if not made.state_remote:
+        store.install_hooks()
+
+    def with_images(old: Platform) -> Platform:
+        if not old.images:
+            return Platform(images=images, network=NetworkPool(pool=made.network_pool))
+        return replace(old, images=old.images | images)
+    changes.set_platform(store, SETUP, "Set the platform's images", with_images)
+    accounts.prepare(made)
+    if not demo:
+        return
+    if "acme" not in store.snapshot().customers:
+        changes.create_customer(store, SETUP, "acme", "Acme", 10)
+    password = made.secrets_path / "demo-password"
+    if not password.exists():
+        made.secrets_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        password.touch(mode=0o600)
+        password.write_text(secrets.token_urlsafe(12) + "\n")
+    accounts.ensure(made, DEMO_EMAIL, password.read_text().strip(), customer="acme", role="owner")
+
+
+def _free_ports() -> dict[str, int]:
+    """The edge's usual port when it is free; for the rest whatever is."""
+    wanted = int(os.environ.get("IW_PORT", "8080"))
+    ports: dict[str, int] = {}
+    held = []
+    for name in PORTS:
+        probe = socket.socket()
+        held.append(probe)  # kept open until all are found, so that none is given twice
+        try:
+            probe.bind(("127.0.0.1", wanted if name == "edge" else 0))
+        except OSError:
+            probe.close()
+            probe = socket.socket()
+            held.append(probe)
+            probe.bind(("127.0.0.1", 0))
+        ports[name] = probe.getsockname()[1]
+    for probe in held:
+        probe.close()
+    return ports
+
+
+def _docker(*arguments: str) -> list[str]:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.split()
+
+
+def _docker_networks() -> list[ipaddress.IPv4Network]:
+    found = []
+    for name in _docker("network", "ls", "-q"):
+        text = "".join(_docker("network", "inspect", "-f", "{{json .IPAM.Config}}", name))
+        for config in json.loads(text or "null") or ():
+            network = ipaddress.ip_network(config.get("Subnet", "0.0.0.0/32"))
+            if isinstance(network, ipaddress.IPv4Network):
+                found.append(network)
+    return found
+
+
+def _other_prefixes() -> set[str]:
+    """Prefixes that instances on this Docker use: the first part of their things' names."""
+    names: Iterable[str] = [
+        *_docker("ps", "-a", "--format", "{{.Names}}", "-f", f"label={LABEL_INSTANCE}"),
+        *_docker("volume", "ls", "--format", "{{.Name}}", "-f", f"label={LABEL_INSTANCE}")]
+    return {name.partition("-")[0] for name in names}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--images", type=json.loads, required=True)
+    parser.add_argument("--no-demo", action="store_true")
+    given = parser.parse_args()
+    made = instance(given.data, os.environ.get("IW_PREFIX"))
+    contents(made, given.images, demo=not given.no_demo)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""`make run`, `make down`, `make test` and the rest: see `main`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from tools import images, machine, processes
+from tools.machine import BUILD, PYTHON, ROOT
+from tools.steps import StepError, run, step
+
+TESTS = {"fast": "not parts and not e2e", "parts": "parts", "e2e": "e2e"}
+READY_S = 120.0
+
+
+def data_folder() -> Path:
+    return Path(os.environ.get("IW_DATA") or ROOT / ".data").resolve()
+
+
+def install(*, tests: bool = False) -> None:
+    """Everything up to the images' parts; each step is skipped in no time when it is done."""
+    with step("system packages"):
+        machine.packages({"dig": "bind9-dnsutils", "pg_config": "postgresql"} if tests else None)
+    with step("Python environment"):
+        machine.environment(("requirements.txt", "requirements-dev.txt") if tests
+                            else ("requirements.txt",))
+    with step("Pulumi CLI"):
+        machine.pulumi()
+    with step("Docker"):
+        machine.docker(data_folder() / "logs")
+
+
+def up() -> None:
+    began, data = time.monotonic(), data_folder()
+    install()
+    references = images.build_all(BUILD / "images.log")
+    with step("instance and state repo"):
+        run([str(PYTHON), "-m", "tools.bootstrap", "--data", str(data),
+             "--images", json.dumps(references)],
+            "read the message above; `./iw doctor` looks at the rest", cwd=ROOT)
+    instance = json.loads((data / "instance.json").read_text())
+    for name in processes.NAMES:
+        with step(f"start {name}"):
+            processes.start(data, name)
+    with step("platform: firewall, DNS, edge, monitoring"):
+        _wait_for_platform(data, instance)
+    password = (data / "secrets" / "demo-password").read_text().strip()
+    url = f"http://app.{instance['domain']}:{instance['ports']['edge']}"
+    print(f"""
+  InstantWorker runs ({time.monotonic() - began:.1f} s).
+
+    Dashboard   {url}
+    Login       demo@acme.test   password  {password}
+
+    Hire        ./iw hire --customer acme --name Pulse --role "Marketing assistant"
+    Look        ./iw status      ./iw doctor
+    Stop        make down
+""")
+
+
+def _wait_for_platform(data: Path, instance: dict) -> None:
+    """Until the dashboard answers through the edge and the loop says that all is applied."""
+    until, last = time.monotonic() + READY_S, ""
+    health = f"http://127.0.0.1:{instance['ports']['edge']}/healthz"
+    question = urllib.request.Request(health, headers={"Host": f"app.{instance['domain']}"})
+    while time.monotonic() < until:
+        for name in processes.NAMES:
+            processes.check_alive(data, name)
+        try:
+            with urllib.request.urlopen(question, timeout=2) as answer:
+                if answer.status == 200 and _applied(data):
+                    return
+        except OSError as error:
+            last = str(error)
+        time.sleep(0.15)
+    raise StepError(f"the dashboard did not answer within {READY_S:.0f} s ({last})",
+                    f"./iw doctor; the reconciler's log is {data / 'logs' / 'reconciler.log'}")
+
+
+def _applied(data: Path) -> bool:
+    done = subprocess.run([str(PYTHON), "-m", "operator_cli", "--data", str(data), "status",
+                           "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return False
+    stacks = {s["id"]: s for s in json.loads(done.stdout)["stacks"]}
+    return "platform" in stacks and stacks["platform"]["sync_status"] == "Synced"
+
+
+def down() -> None:
+    """Stops the two processes and removes the instance's containers, networks and chains; volumes
+    and data stay. A Docker that was started here goes too, unless others use it."""
+    data = data_folder()
+    if not (data / "instance.json").exists():
+        print(f"  nothing to stop: there is no instance at {data}")
+        return
+    instance = json.loads((data / "instance.json").read_text())
+    for name in reversed(processes.NAMES):
+        with step(f"stop {name}"):
+            processes.stop(data, name)
+    label = f"label=instantworker.instance={instance['id']}"
+    with step("remove containers and networks"):
+        for kind, command in (("ps -aq", "rm -f"), ("network ls -q", "network rm")):
+            found = _docker(*kind.split(), "--filter", label)
+            if found:
+                _docker(*command.split(), *found)
+    with step("remove the firewall's chains"):
+        _remove_chains(instance["prefix"])
+    ours = data / "run" / "dockerd-is-ours"
+    if ours.exists():
+        with step("stop Docker"):
+            _stop_docker(ours)
+
+
+def _remove_chains(prefix: str) -> None:
+    chains = (f"{prefix.upper()}-HOST", f"{prefix.upper()}-FORWARD")
+    for tool in ("iptables", "ip6tables"):
+        saved = subprocess.run([f"{tool}-save", "-t", "filter"], capture_output=True, text=True,
+                               check=False).stdout
+        for line in saved.splitlines():
+            if line.startswith("-A ") and line.endswith(tuple(f"-j {c}" for c in chains)):
+                subprocess.run([tool, "-w", "-D", *line.split()[1:]], check=False)
+        for chain in chains:
+            if f":{chain} " in saved:
+                subprocess.run([tool, "-w", "-F", chain], check=False)
+                subprocess.run([tool, "-w", "-X", chain], check=False)
+
+
+def _stop_docker(ours: Path) -> None:
+    pid_file = Path("/var/run/docker.pid")
+    same = pid_file.exists() and pid_file.read_text() == ours.read_text()
+    if same and not _docker("ps", "-q"):
+        pid = int(ours.read_text())
+        os.kill(pid, 15)
+        until = time.monotonic() + 20
+        while processes.started_at(pid) is not None and time.monotonic() < until:
+            time.sleep(0.1)
+        ours.unlink()
+
+
+def purge() -> None:
+    data = data_folder()
+    if not (data / "instance.json").exists():
+        print(f"  nothing to remove: there is no instance at {data}")
+        return
+    instance = json.loads((data / "instance.json").read_text())
+    label = f"label=instantworker.instance={instance['id']}"
+    volumes = _docker("volume", "ls", "-q", "--filter", label)
+    if os.environ.get("IW_PURGE") != instance["id"]:
+        print(f"  This removes {data} and {len(volumes)} volumes: accounts, history, every file of "
+              "every employee.")
+        if input(f"  Type {instance['id']} to go on: ").strip() != instance["id"]:
+            sys.exit("  nothing was removed")
+    down()
+    with step("remove volumes and data"):
+        volumes = _docker("volume", "ls", "-q", "--filter", label)
+        if volumes:
+            _docker("volume", "rm", *volumes)
+        shutil.rmtree(data)
+
+
+def test(which: list[str]) -> int:
+    install(tests=True)
+    os.environ["IW_TEST_IMAGES"] = json.dumps(images.build_all(BUILD / "images.log"))
+    for name in which or list(TESTS):
+        print(f"\n  tests: {name}", flush=True)
+        done = subprocess.run([str(PYTHON), "-m", "pytest", "-q", "-m", TESTS[name], "tests"],
+                              cwd=ROOT, check=False)
+        if done.returncode != 0:
+            return done.returncode
+    return 0
+
+
+def lint() -> int:
+    with step("system packages"):
+        machine.packages()
+    with step("Python environment"):
+        machine.environment(("requirements.txt", "requirements-dev.txt"))
+    code = 0
+    for command in (["ruff", "check", "."], ["mypy"], ["lint-imports"]):
+        print(f"\n  {' '.join(command)}", flush=True)
+        code |= subprocess.run([str(ROOT / ".venv" / "bin" / command[0]), *command[1:]], cwd=ROOT,
+                               check=False).returncode
+    return code
+
+
+def bench() -> int:
+    install(tests=True)
+    os.environ["IW_TEST_IMAGES"] = json.dumps(images.build_all(BUILD / "images.log"))
+    return subprocess.run([str(PYTHON), "-m", "bench"], cwd=ROOT, check=False).returncode
+
+
+def _docker(*arguments: str) -> list[str]:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True,
+                          check=False).stdout.split()
+
+
+def main(arguments: list[str]) -> int:
+    verb, *rest = arguments or ["run"]
+    if verb == "run":
+        up()
+    elif verb == "down":
+        down()
+    elif verb == "purge":
+        purge()
+    elif verb == "image":
+        install()
+        images.build_all(BUILD / "images.log")
+    elif verb == "test":
+        return test(rest)
+    elif verb == "lint":
+        return lint()
+    elif verb == "bench":
+        return bench()
+    else:
+        sys.exit(f"unknown: {verb}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

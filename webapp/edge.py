@@ -1,0 +1,120 @@
+"""Who may pass the edge to an employee's pages.
+
+The edge asks `/edge/authorize` before every request to `<employee>.gw.<domain>` or
+`<employee>.vnc.<domain>`; the answer names the container's address. A browser comes with a
+one-time ticket, minted on the dashboard's own host, and leaves with a cookie of that one host, so
+that no employee's page ever holds, sees or can replace the dashboard's session. Machines send an
+API token.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request
+from sqlalchemy import delete
+
+from state_repo.status import EmployeeStatus
+from webapp import signing, team
+from webapp.access import access, bearer_account, cookie_name, me, visitor
+from webapp.errors import Problem
+from webapp.models import Account, EdgeSession, EdgeTicket, db, digest, fresh_secret, now
+
+edge = Blueprint("edge", __name__)
+PORTS = {"gw": 18789, "vnc": 6080}
+TICKET_S, SESSION_HOURS = 60, 12
+Kind = Literal["chat", "browser"]
+
+
+@edge.get("/employees/<employee>/open/<any(chat, browser):kind>")
+@access("account", page=True)
+def open_page(employee: str, kind: Kind) -> Any:
+    """Sends the owner to the employee's page, with a ticket for that one host."""
+    row, who = team.status().employee(employee), visitor()
+    if row is None or row.customer != me().customer or who is None or who.session is None:
+        raise Problem(404, "not_found", f"There is no employee {employee}.")
+    where = team.instance()
+    host = where.chat_host(employee) if kind == "chat" else where.browser_host(employee)
+    secret = fresh_secret()
+    db.session.add(EdgeTicket(id=digest(secret), account_id=me().id, host=host,
+                              session_id=who.session.id,
+                              expires_at=now() + timedelta(seconds=TICKET_S)))
+    db.session.commit()
+    return redirect(f"{where.url(host)}/?{urlencode({'__t': secret})}", code=303)
+
+
+@edge.get("/edge/authorize")
+@access("edge")
+def authorize() -> Response:
+    """200 with X-Upstream and X-User; or what the visitor is shown instead."""
+    host = request.headers.get("X-Forwarded-Host", "").partition(":")[0].lower()
+    employee, _, rest = host.partition(".")
+    kind, _, domain = rest.partition(".")
+    row = team.status().employee(employee)
+    if kind not in PORTS or domain != team.instance().domain or row is None:
+        return _say(404, "There is nothing here", "No employee has this address.")
+    uri = urlsplit(request.headers.get("X-Forwarded-Uri", "/"))
+    query = dict(parse_qsl(uri.query, keep_blank_values=True))
+    ticket = query.pop("__t", None)
+    if ticket is not None:
+        return _redeem(ticket, host, row, uri.path + (f"?{urlencode(query)}" if query else ""))
+    account = bearer_account(request.headers.get("Authorization")) or _account_of_cookie(host)
+    if account is None:
+        return _say(401, "Sign in first", "Open this page from your dashboard.")
+    if account.customer != row.customer:
+        return _say(404, "There is nothing here", "No employee has this address.")
+    if request.headers.get("X-Forwarded-Upgrade", "").lower() == "websocket":
+        origin = request.headers.get("Origin")
+        if origin is not None and origin != team.instance().url(host):
+            return _say(403, "Not from here", "This connection comes from another site.")
+    if row.address is None or row.desired_state != "running":
+        reason = row.reason or "it is not running"
+        return _say(503, f"{row.name} is not here right now", f"{row.health_status}: {reason}.")
+    response = Response(status=200)
+    response.headers["X-Upstream"] = f"{row.address}:{PORTS[kind]}"
+    response.headers["X-User"] = account.email
+    return response
+
+
+def _redeem(ticket: str, host: str, row: EmployeeStatus, to: str) -> Response:
+    """One ticket, one time, one host: a cookie of that host, and the address without it."""
+    found = db.session.get(EdgeTicket, digest(ticket))
+    used = db.session.execute(delete(EdgeTicket).where(EdgeTicket.id == digest(ticket))).rowcount
+    db.session.commit()
+    account = db.session.get(Account, found.account_id) if found is not None and used else None
+    if found is None or account is None or found.host != host or found.expires_at <= now() or (
+            account.customer != row.customer):
+        return _say(401, "This link is used up", "Open the page from your dashboard again.")
+    secret = fresh_secret()
+    db.session.add(EdgeSession(id=digest(secret), account_id=account.id, host=host,
+                               session_id=found.session_id,
+                               expires_at=now() + timedelta(hours=SESSION_HOURS)))
+    db.session.commit()
+    # A path alone, never //host: the visitor stays where the ticket was for.
+    response = make_response(redirect("/" + to.lstrip("/\\"), code=303))
+    response.autocorrect_location_header = False
+    signing.set_cookie(response, secret, "edge", days=1)
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _account_of_cookie(host: str) -> Account | None:
+    shown = request.cookies.get(cookie_name("edge"))
+    session = db.session.get(EdgeSession, digest(shown)) if shown else None
+    if session is None or session.host != host or session.expires_at <= now():
+        return None
+    return session.account
+
+
+def _say(status: int, title: str, text: str) -> Response:
+    """A page and not a redirect: inside an iframe the visitor must see why."""
+    response = make_response(render_template("edge.html", title=title, text=text), status)
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'self'; frame-ancestors " + current_app.config["APP_URL"])
+    response.headers["Cache-Control"] = "no-store"
+    if status == 503:
+        response.headers["Retry-After"] = "2"
+    return response

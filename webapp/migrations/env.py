@@ -1,0 +1,15 @@
+"""Alembic's entry: runs the web app's migrations on the URL it is given."""
+
+from alembic import context
+
+from state_repo.status import engine_for
+from webapp.models import Base
+
+config = context.config
+engine = engine_for(config.attributes["url"])
+with engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=Base.metadata,
+                      version_table=config.attributes["version_table"], render_as_batch=True)
+    with context.begin_transaction():
+        context.run_migrations()
+engine.dispose()
