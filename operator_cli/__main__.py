@@ -1,0 +1,3 @@
+from operator_cli.commands import iw
+
+iw(prog_name="iw")

@@ -1,0 +1,153 @@
+"""Examines an installation: each check by itself, each with what to do."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import socket
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from operator_cli.reach import ReachError, ask
+from state_repo.instance import Instance
+from state_repo.parsing import DocumentError
+from state_repo.status import StatusStore
+from state_repo.store import Store
+
+_BUILT_PULUMI = Path(__file__).resolve().parent.parent / ".build" / "bin" / "pulumi"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`result`: ok, warn or fail."""
+
+    name: str
+    result: str
+    found: str
+    fix: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def examine(instance: Instance, status: StatusStore) -> list[Finding]:
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _programs, lambda: _docker(instance), lambda: _disk(instance),
+        lambda: _secrets(instance), lambda: _documents(instance),
+        lambda: _reconciler(instance), lambda: _web(instance), lambda: _name(instance),
+        lambda: _fleet(status)]
+    findings = []
+    for check in checks:
+        try:
+            findings += list(check())
+        except Exception as error:  # one broken check must not hide the others
+            findings.append(Finding("doctor", "fail", f"{type(error).__name__}: {error}",
+                                    "report this: a check itself failed"))
+    return findings
+
+
+def _programs() -> Iterator[Finding]:
+    paths = "/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+    for name in ("git", "iptables", "setpriv", "docker"):
+        found = shutil.which(name) or shutil.which(name, path=paths)
+        yield Finding(name, "ok" if found else "fail", found or "is not installed",
+                      "" if found else "`make run` installs it")
+    pulumi = shutil.which("pulumi") or (str(_BUILT_PULUMI) if _BUILT_PULUMI.exists() else None)
+    yield Finding("pulumi", "ok" if pulumi else "fail", pulumi or "is not there",
+                  "" if pulumi else "`make run` builds it")
+
+
+def _docker(instance: Instance) -> Iterator[Finding]:
+    done = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"],
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        yield Finding("Docker answers", "fail", done.stderr.strip().splitlines()[-1],
+                      f"start it (`make run` does); its log is {instance.logs_path}/dockerd.log")
+        return
+    yield Finding("Docker answers", "ok", done.stdout.strip())
+
+
+def _disk(instance: Instance) -> Iterator[Finding]:
+    free = shutil.disk_usage(instance.data).free / 2**30
+    result = "ok" if free > 10 else "warn" if free > 2 else "fail"
+    yield Finding("disk", result, f"{free:.0f} GiB free at {instance.data}",
+                  "" if result == "ok" else "make room: docker system df, docker image prune")
+
+
+def _secrets(instance: Instance) -> Iterator[Finding]:
+    loose = [p.name for p in (instance.secrets_path, *instance.secrets_path.glob("*"))
+             if p.stat().st_mode & 0o077]
+    yield Finding("secrets are private", "fail" if loose else "ok", ", ".join(loose) or "0600",
+                  f"chmod -R go= {instance.secrets_path}" if loose else "")
+
+
+def _documents(instance: Instance) -> Iterator[Finding]:
+    try:
+        snapshot = Store(instance.state_repo_path).snapshot()
+    except DocumentError as error:
+        yield Finding("documents", "fail", str(error), "correct the file, commit, and push")
+        return
+    wrong = [v for state in snapshot.customers.values() for v in state.violations]
+    for violation in wrong:
+        yield Finding("documents", "warn", str(violation), "correct it: this customer is held")
+    if not wrong:
+        count = sum(len(state.employees) for state in snapshot.customers.values())
+        yield Finding("documents", "ok", f"{len(snapshot.customers)} customers, {count} employees")
+
+
+def _reconciler(instance: Instance) -> Iterator[Finding]:
+    try:
+        found = ask(instance.socket, "GET", "/v1/status", timeout_s=5)
+    except ReachError as error:
+        yield Finding("reconciler", "fail", str(error),
+                      f"`make run`; its log is {instance.logs_path}/reconciler.log")
+        return
+    halted = found["halted"]
+    yield Finding("reconciler", "fail" if halted else "ok", halted or "turns",
+                  "see docs/operations.md, The brakes" if halted else "")
+    for part, why in found["unreachable"].items():
+        yield Finding(f"reach {part}", "fail", why, "it is retried by itself; see its container's "
+                                                     "log (docker logs)")
+
+
+def _web(instance: Instance) -> Iterator[Finding]:
+    for name, port in (("web app", "app"), ("edge", "edge")):
+        connection = http.client.HTTPConnection("127.0.0.1", instance.ports[port], timeout=5)
+        try:
+            connection.request("GET", "/healthz", headers={"Host": instance.app_host})
+            answered = connection.getresponse().status
+            good = answered == 200
+            yield Finding(name, "ok" if good else "fail", f"{answered} on {instance.ports[port]}",
+                          "" if good else f"see {instance.logs_path}/webapp.log")
+        except OSError as error:
+            yield Finding(name, "fail", f"port {instance.ports[port]}: {error}",
+                          f"`make run`; logs are in {instance.logs_path}")
+        finally:
+            connection.close()
+
+
+def _name(instance: Instance) -> Iterator[Finding]:
+    """Asks our own DNS for the dashboard's address: one question in RFC 1035's format."""
+    name = b"".join(bytes([len(p)]) + p for p in instance.app_host.encode().split(b".")) + b"\0"
+    question = struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + name + struct.pack(">HH", 1, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(3)
+        try:
+            asker.sendto(question, ("127.0.0.1", instance.ports["dns"]))
+            answers = struct.unpack(">H", asker.recv(512)[6:8])[0]
+        except OSError as error:
+            yield Finding("DNS", "fail", f"port {instance.ports['dns']}: {error}",
+                          f"docker logs {instance.platform_container('dns')}")
+            return
+    yield Finding("DNS", "ok" if answers else "fail", f"{instance.app_host}: {answers} answer(s)",
+                  "" if answers else "`iw drift` says what is missing; it is repaired by itself")
+
+
+def _fleet(status: StatusStore) -> Iterator[Finding]:
+    for stack in status.stacks():
+        if stack.health_status == "Degraded" and stack.id != "loop":
+            yield Finding(stack.id, "warn", stack.reason or "an employee does not work",
+                          "see `iw status`, `iw receipts`, `iw logs`")
