@@ -43,6 +43,8 @@ def run(settings: Settings) -> int:
                         format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for noisy in ("apscheduler", "alembic", "git", "waitress.queue"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # A program whose engine ended early can't log to it; what matters is in the event log.
+    logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
     instance = Instance.load(settings.data)
     try:
         lock = InstanceLock(instance.run_path / "reconciler.lock")

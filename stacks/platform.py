@@ -130,7 +130,7 @@ def _part(instance: Instance, platform: Platform, part: str, image: str, files: 
         capabilities=docker.ContainerCapabilitiesArgs(
             drops=["ALL"], **({"adds": ["NET_BIND_SERVICE"]} if low_port else {})),
         security_opts=["no-new-privileges:true"], memory=memory, memory_swap=memory, cpus="1",
-        pids_limit=256, ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=65536, hard=65536)],
+        pids_limit=256, ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=8192, hard=8192)],
         restart="unless-stopped", envs=envs or [],
         labels=label_args({LABEL_INSTANCE: instance.id, LABEL_PLATFORM: part}
                           | ({"instantworker.config": digest} if digest else {})),
