@@ -16,5 +16,7 @@ try:
     wanted = settings.load()
 except InstanceError as error:
     sys.exit(str(error))
+# The X-Forwarded-* headers are kept: the port is on loopback, and the edge sets them itself.
 serve(create_app(wanted), host="127.0.0.1", port=wanted.instance.ports["app"],
-      threads=wanted.threads, ident=None, channel_timeout=3600)
+      threads=wanted.threads, ident=None, channel_timeout=3600,
+      clear_untrusted_proxy_headers=False)
