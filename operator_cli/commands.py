@@ -18,7 +18,7 @@ import click
 from rich.live import Live
 
 from operator_cli import doctor as examination
-from operator_cli.output import ago, console, show_json, table, word
+from operator_cli.output import ago, brief, console, show_json, table, word
 from operator_cli.reach import ReachError, ask, notify
 from policies.documents import check_customer
 from state_repo import StateRepoError, changes
@@ -180,8 +180,9 @@ def create_customer(obj: Context, customer_id: str, name: str, seats: int,
     made, sha = changes.create_customer(obj.store, obj.author(), customer_id, name, seats)
     notify(obj.instance.socket)
     if as_machine:
-        return show_json({"customer": made.id, "subnet": made.subnet, "commit": sha})
-    console.print(f"Created {made.id} with {seats} seats ({made.subnet}), commit {sha[:10]}")
+        show_json({"customer": made.id, "subnet": made.subnet, "commit": sha})
+    else:
+        console.print(f"Created {made.id} with {seats} seats ({made.subnet}), commit {sha[:10]}")
 
 
 @customer.command("seats")
@@ -194,8 +195,9 @@ def set_seats(obj: Context, customer_id: str, seats: int, as_machine: bool) -> N
     _, sha = changes.set_seats(obj.store, obj.author(), customer_id, max_employees=seats)
     notify(obj.instance.socket)
     if as_machine:
-        return show_json({"customer": customer_id, "seats": seats, "commit": sha})
-    console.print(f"{customer_id} has {seats} seats, commit {sha[:10]}")
+        show_json({"customer": customer_id, "seats": seats, "commit": sha})
+    else:
+        console.print(f"{customer_id} has {seats} seats, commit {sha[:10]}")
 
 
 def _committed(obj: Context, employee: Employee, sha: str, done: str, wait: bool,
@@ -284,7 +286,7 @@ def _status(obj: Context, customer: str | None) -> dict[str, Any]:
 def _employees_table(found: dict[str, Any]) -> Any:
     return table(("EMPLOYEE", "CUSTOMER", "ROLE", "STATE", "SYNC", "HEALTH", "COMMIT", "REASON"), (
         (e["id"], e["customer"], e["role"], e["desired_state"], e["sync_status"],
-         e["health_status"], (e["revision"] or "")[:10], e["reason"])
+         e["health_status"], (e["revision"] or "")[:10], brief(e["reason"]))
         for e in found["employees"]))
 
 
@@ -293,7 +295,8 @@ def _print_status(found: dict[str, Any]) -> None:
     if halted:
         console.print(f"[red]Halted:[/] {halted['reason']}\n")
     console.print(table(("STACK", "SYNC", "HEALTH", "COMMIT", "REASON"), (
-        (s["id"], s["sync_status"], s["health_status"], (s["revision"] or "")[:10], s["reason"])
+        (s["id"], s["sync_status"], s["health_status"], (s["revision"] or "")[:10],
+         brief(s["reason"]))
         for s in found["stacks"] if s["id"] != "loop")))
     console.print()
     if found["employees"]:
@@ -326,7 +329,7 @@ def receipts(obj: Context, customer: str | None, limit: int, as_machine: bool) -
          "WHAT"),
         ((ago(r["started_at"]), r["stack"], r["cause"], r["result"],
           *(f"{r[s + '_s']:.2f}" for s in ("detect", "queue", "plan", "apply", "verify", "total")),
-          r["message"] or r["subject"]) for r in found)))
+          brief(r["message"] or r["subject"])) for r in found)))
     return None
 
 
@@ -341,7 +344,7 @@ def events(obj: Context, customer: str | None, limit: int, as_machine: bool) -> 
     if as_machine:
         return show_json(found)
     console.print(table(("WHEN", "KIND", "CUSTOMER", "WHAT"), (
-        (ago(e["at"]), e["kind"], e["customer"], e["message"]) for e in found)))
+        (ago(e["at"]), e["kind"], e["customer"], brief(e["message"])) for e in found)))
     return None
 
 
@@ -428,7 +431,9 @@ def info(obj: Context, as_machine: bool) -> None:
     if as_machine:
         return show_json(found)
     for name, value in found.items():
-        shown = "  ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        shown = value
+        if isinstance(value, dict):
+            shown = "  ".join(f"{k} {v}" for k, v in value.items())
         console.print(f"[bold]{name:13}[/] {shown}", soft_wrap=True)
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-console = Console(highlight=False)
+# A pipe has no width of its own: wide enough that a row stays a row.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+_SHORT = {"WHEN", "STACK", "CAUSE", "RESULT", "DETECT", "QUEUE", "PLAN", "APPLY", "VERIFY", "TOTAL",
+          "SYNC", "HEALTH", "COMMIT", "STATE", "EMPLOYEE", "CUSTOMER", "KIND", ""}
 _COLOURS = {"Synced": "green", "Healthy": "green", "succeeded": "green", "ok": "green",
             "OutOfSync": "yellow", "Progressing": "yellow", "warn": "yellow",
             "Degraded": "red", "Missing": "red", "failed": "red", "fail": "red",
@@ -31,10 +35,16 @@ def word(text: str) -> str:
 def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", no_wrap=column in _SHORT)
     for row in rows:
         made.add_row(*(word("" if cell is None else str(cell)) for cell in row))
     return made
+
+
+def brief(text: str, most: int = 90) -> str:
+    """The first line, shortened: `--json` has all of it."""
+    first = text.strip().partition("\n")[0]
+    return first if len(first) <= most else first[:most - 1] + "…"
 
 
 def ago(text: str | None) -> str:

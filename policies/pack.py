@@ -9,7 +9,6 @@ Two ways in, one set of rules:
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Collection
 from concurrent import futures
@@ -105,7 +104,7 @@ def main() -> None:
         state = snapshot.customers.get(stack.removeprefix("customer-"))
         return tenant_of(instance, stack, state.employees if state else ())
     if len(sys.argv) < 3:  # pulumi_policy reads the pack's folder from its arguments
-        sys.argv[1:] = [*sys.argv[1:], *("", os.getcwd())[len(sys.argv) - 1:]]
+        sys.argv[1:] = [*sys.argv[1:], *("", str(Path.cwd()))[len(sys.argv) - 1:]]
     PolicyPack(NAME, _policies(tenant),
                EnforcementLevel.MANDATORY)
 

@@ -38,7 +38,7 @@ class Tenant:
     customer: str | None
     instance: str
     network: str = ""
-    volumes: Callable[[str], bool] = lambda name: False
+    volumes: Callable[[str], bool] = frozenset[str]().__contains__
     data: str = "/nonexistent"
 
 
@@ -193,7 +193,7 @@ def _holds_no_secret(p: Props, t: Tenant) -> Iterator[str]:
 def _has_known_properties_only(p: Props, t: Tenant) -> Iterator[str]:
     if t.customer is None:
         return
-    empty = (None, False, [], {}, "")
+    empty: tuple[Any, ...] = (None, False, [], {}, "")
     for name in sorted(set(p) - EMPLOYEE_PROPERTIES):
         if not name.startswith("__") and p[name] not in empty:
             yield f"{name} must not be set"

@@ -93,11 +93,11 @@ class _Log:
                 # The engine ends a failed run with this line: it tells nothing new.
                 if text and text != "update failed" and text != "preview failed":
                     self.errors.append(f"{name}: {text}" if name else text)
-        elif policy := event.get("policyEvent"):
-            if policy.get("enforcementLevel") == "mandatory":
-                name = policy.get("resourceUrn", "").rpartition("::")[2]
-                message = _ANSI.sub("", policy.get("message", "")).strip()
-                self.violations.append(f"{name}: {policy.get('policyName')}: {message}")
+        elif (policy := event.get("policyEvent") or {}).get("enforcementLevel") == "mandatory":
+            name = policy.get("resourceUrn", "").rpartition("::")[2]
+            message = _ANSI.sub("", policy.get("message", "")).strip().splitlines()
+            # The first line is the policy's own description, the same for every violation.
+            self.violations += [f"{name}: {line}" for line in message[1:] or message]
 
     def _step(self, step: Mapping[str, Any], now: float) -> None:
         op, kind = step["op"], step["type"]

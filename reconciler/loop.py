@@ -20,7 +20,6 @@ from policies.documents import check_customer, check_platform
 from reconciler.book import LOOP, Book
 from reconciler.converge import Outcome, Receipts, Stages, run_engine
 from reconciler.decide import (
-    PLATFORM,
     Action,
     Decision,
     Drift,

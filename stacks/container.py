@@ -28,7 +28,8 @@ class Container(docker.Container, _WithPidsLimit):
     def __init__(self, resource_name: str, *, pids_limit: int,
                  depends_on: list[pulumi.Resource] | None = None, **properties: Any) -> None:
         self._pids_limit = pids_limit
-        super().__init__(resource_name, opts=pulumi.ResourceOptions(depends_on=depends_on), **properties)
+        docker.Container.__init__(self, resource_name, **properties,
+                                  opts=pulumi.ResourceOptions(depends_on=depends_on))
 
 
 def label_args(labels: dict[str, str]) -> list[docker.ContainerLabelArgs]:

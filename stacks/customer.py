@@ -45,9 +45,8 @@ def program(instance: Instance, state: CustomerState, kept: Collection[str] = ()
                     for k, v in sorted(labels(instance, customer.id).items())])
         knowledge = _volume(instance, "knowledge", instance.knowledge_volume(customer.id),
                             customer.id)
-        for employee in kept:
-            _volume(instance, f"volume-{employee}", instance.employee_volume(employee),
-                    customer.id, employee)
+        for lost in kept:
+            _volume(instance, f"volume-{lost}", instance.employee_volume(lost), customer.id, lost)
         for employee in state.employees.values():
             if employee.id in expired:
                 continue

@@ -41,8 +41,8 @@ def customer_differences(instance: Instance, state: CustomerState, reality: Dock
             yield "container", name, "it is gone"
         else:
             yield from _container(name, seen, runs(employee, customer), frozenset({network}))
-    for employee in kept:
-        name = instance.container_name(employee)
+    for lost in kept:
+        name = instance.container_name(lost)
         if name in reality.containers:
             yield "container", name, "it is still there, and its document vanished"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -75,10 +76,9 @@ class ConfigFile(Kind):
     def update(self, id: str, old: Inputs, new: Inputs) -> None:
         self.create(new)
         if new.get("reload"):
-            try:
+            # Not up yet: it reads the file when it starts. Refused: the observer sees the old one.
+            with contextlib.suppress(requests.RequestException):
                 requests.post(new["reload"], timeout=10).raise_for_status()
-            except requests.RequestException:
-                pass  # not up yet: it reads the file when it starts; or broken: observed as drift
 
     def delete(self, id: str, inputs: Inputs) -> None:
         path = self._path(inputs)

@@ -115,7 +115,7 @@ def _part(instance: Instance, platform: Platform, part: str, image: str, files: 
               for path, to in folders.items()]
     for path, content in files.items():
         name = path.rpartition("/")[2]
-        more = {"reload": reload} if reload else {}
+        more: dict[str, Any] = {"reload": reload} if reload else {}
         made.append(ConfigFile(f"{part}-{name}", path=path, content=content, uid=uid, **more))
         mounts.append(docker.ContainerMountArgs(type="bind", source=str(instance.data / path),
                                                 target=f"{inside}/{name}", read_only=True))

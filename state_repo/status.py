@@ -257,7 +257,7 @@ class StatusStore:
                 session.add(row)
             for name, value in fields.items():
                 setattr(row, name, value)
-            row.updated_at = datetime.now(UTC)
+            setattr(row, "updated_at", datetime.now(UTC))  # noqa: B010 - both tables have it
 
     def _all(self, query: Any) -> list[Any]:
         with self._session() as session:

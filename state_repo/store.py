@@ -25,7 +25,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import git
-from git.db import GitDB
 from git.objects.fun import tree_entries_from_data, tree_to_stream
 from gitdb import IStream
 from gitdb.util import bin_to_hex, hex_to_bin
@@ -91,7 +90,7 @@ class Store:
 
     def __init__(self, path: Path, remote: str | None = None, rules: Rules | None = None) -> None:
         self.path, self._remote, self._rules = path, remote, rules
-        self._repo = git.Repo(str(path), odbt=GitDB)
+        self._repo = git.Repo(str(path))
         self._guard = threading.RLock()
         self._documents: dict[tuple[str, bytes], Document | tuple[Violation, ...]] = {}
         self._states: dict[tuple[str, bytes], CustomerState] = {}

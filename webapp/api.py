@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from jsonschema import Draft202012Validator
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from state_repo import changes
 from state_repo.documents import Resources
@@ -118,11 +118,13 @@ def make_token() -> tuple[Response, int]:
 
 @operation("DELETE", "/tokens/<token>", "account", "Revoke an API token.")
 def revoke_token(token: str) -> Response:
-    done = db.session.execute(delete(ApiToken).where(
-        ApiToken.account_id == me().id, ApiToken.id.startswith(token, autoescape=True)))
-    db.session.commit()
-    if len(token) < 16 or not done.rowcount:
+    mine = db.session.scalars(select(ApiToken).where(
+        ApiToken.account_id == me().id, ApiToken.id.startswith(token, autoescape=True))).all()
+    if len(token) != 16 or not mine:
         raise Problem(404, "not_found", "You have no such token.")
+    for found in mine:
+        db.session.delete(found)
+    db.session.commit()
     return jsonify(revoked=token)
 
 

@@ -13,7 +13,15 @@ from datetime import timedelta
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+)
 from sqlalchemy import delete
 
 from state_repo.status import EmployeeStatus
@@ -81,7 +89,9 @@ def authorize() -> Response:
 def _redeem(ticket: str, host: str, row: EmployeeStatus, to: str) -> Response:
     """One ticket, one time, one host: a cookie of that host, and the address without it."""
     found = db.session.get(EdgeTicket, digest(ticket))
-    used = db.session.execute(delete(EdgeTicket).where(EdgeTicket.id == digest(ticket))).rowcount
+    # Deleting decides: of two that come with the same ticket, one gets the row.
+    used = db.session.scalar(delete(EdgeTicket).where(EdgeTicket.id == digest(ticket))
+                             .returning(EdgeTicket.id))
     db.session.commit()
     account = db.session.get(Account, found.account_id) if found is not None and used else None
     if found is None or account is None or found.host != host or found.expires_at <= now() or (

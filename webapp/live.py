@@ -17,7 +17,6 @@ _LONGEST_S = 600.0  # then the browser connects again, and its session is checke
 
 
 def event_stream(customer: str) -> Response:
-    @stream_with_context
     def events() -> Iterator[str]:
         db.session.remove()  # holds no connection while it waits
         began = spoke = time.monotonic()
@@ -32,5 +31,5 @@ def event_stream(customer: str) -> Response:
                 spoke = time.monotonic()
                 yield ": still here\n\n"
             time.sleep(_LOOK_S)
-    return Response(events(), mimetype="text/event-stream",
+    return Response(stream_with_context(events()), mimetype="text/event-stream",
                     headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})

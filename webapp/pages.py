@@ -63,4 +63,5 @@ def index() -> Any:
     if customer is None:
         return render_template("nobody.html")
     return render_template("team.html", customer=team.seats(customer), account=account,
-                           everybody=everybody, csrf=who.session.csrf if who and who.session else "")
+                           everybody=everybody,
+                           csrf=who.session.csrf if who and who.session else "")

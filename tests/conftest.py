@@ -1,0 +1,90 @@
+"""Fixtures for tests on real parts: an instance of its own, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from state_repo.documents import NetworkPool, Platform, Resources
+from state_repo.instance import LABEL_INSTANCE, PORTS, Instance
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def docker(*arguments: str) -> list[str]:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True,
+                          check=False).stdout.split()
+
+
+def free_ports() -> dict[str, int]:
+    held = [socket.socket() for _ in PORTS]
+    for probe in held:
+        probe.bind(("127.0.0.1", 0))
+    ports = dict(zip(PORTS, (probe.getsockname()[1] for probe in held), strict=True))
+    for probe in held:
+        probe.close()
+    return ports
+
+
+def new_instance(data: Path) -> Instance:
+    """An instance with a random prefix, free ports, and a small pool of its own."""
+    block = secrets.randbelow(64)
+    made = Instance(id=secrets.token_hex(4), data=data, prefix=f"t{secrets.token_hex(2)}",
+                    ports=free_ports(), network_pool=f"10.{128 + block}.0.0/16")
+    made.save()
+    return made
+
+
+def remove_all(instance: Instance) -> None:
+    """Removes what carries the instance's label, and its firewall chains."""
+    from tools.setup import _remove_chains
+
+    label = f"label={LABEL_INSTANCE}={instance.id}"
+    for listing, removing in ((("ps", "-aq"), ("rm", "-f")),
+                              (("network", "ls", "-q"), ("network", "rm")),
+                              (("volume", "ls", "-q"), ("volume", "rm"))):
+        found = docker(*listing, "--filter", label)
+        if found:
+            docker(*removing, *found)
+    _remove_chains(instance.prefix)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[Instance]:
+    made = new_instance(tmp_path)
+    yield made
+    if shutil.which("docker"):
+        remove_all(made)
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, str]:
+    """The built images by digest; `make test` names them."""
+    named = os.environ.get("IW_TEST_IMAGES")
+    if named is None:
+        pytest.fail("these tests need the images: run them with `make test-parts`")
+    return json.loads(named)
+
+
+@pytest.fixture
+def platform(images: dict[str, str], instance: Instance) -> Platform:
+    """Small employees on real images."""
+    return Platform(images=images, network=NetworkPool(instance.network_pool, 25),
+                    defaults=Resources(0.5, 128, 64))
+
+
+@pytest.fixture(scope="session")
+def pulumi() -> str:
+    built = ROOT / ".build" / "bin" / "pulumi"
+    found = str(built) if built.exists() else shutil.which("pulumi")
+    if found is None:
+        pytest.fail("these tests need the Pulumi CLI: run them with `make test-parts`")
+    return found

@@ -1,0 +1,96 @@
+"""Documents: what is written is read again, and every mistake is named with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state_repo.documents import Customer, Employee, Model, Platform, Resources
+from state_repo.parsing import DocumentError, dump, parse
+from state_repo.schema import SCHEMAS, rendered
+
+IMAGE = f"instantworker/employee@sha256:{'a' * 64}"
+PULSE = Employee("pulse-7f3k2a", "acme", "Pulse", "Marketing assistant", IMAGE,
+                 skills=("web-research",), instructions="Be kind.\nBe brief.\n")
+line = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=40)
+names = st.from_regex(r"[a-z][a-z0-9]{0,10}(-[a-z0-9]{1,6}){0,2}", fullmatch=True)
+employees = st.builds(
+    Employee, id=names, customer=names, name=line, role=line, image=st.just(IMAGE),
+    state=st.sampled_from(["running", "paused"]),
+    model=st.builds(Model, name=line, monthly_budget_usd=st.floats(0, 1000),
+                    requests_per_minute=st.integers(1, 1000)),
+    resources=st.builds(Resources, cpus=st.floats(0.1, 64), memory_mb=st.integers(64, 9999),
+                        pids=st.integers(16, 999)),
+    skills=st.lists(names, unique=True, max_size=4).map(tuple),
+    instructions=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\x85"),
+                         max_size=200).filter(str.isprintable) | st.just("a\n b\n\nc\n"),
+    restarts=st.integers(0, 99))
+
+
+@given(employees)
+def test_an_employee_is_read_as_it_was_written(employee):
+    text = dump(employee)
+    assert parse(text, employee.path) == employee
+    assert dump(parse(text, employee.path)) == text
+
+
+def test_customer_and_platform_are_read_as_they_were_written():
+    for document in (Customer("acme", "Acme", 10, "10.192.0.0/25", suspended=True),
+                     Platform(images={"employee": IMAGE}, grace_days=3)):
+        assert parse(dump(document), document.path) == document
+
+
+def test_several_lines_of_text_stay_several_lines_for_review():
+    assert "instructions: |\n    Be kind.\n    Be brief.\n" in dump(PULSE)
+
+
+def errors(text: str) -> list[str]:
+    with pytest.raises(DocumentError) as caught:
+        parse(text, "e.yaml")
+    return [str(v) for v in caught.value.violations]
+
+
+def test_every_mistake_of_a_file_is_reported_at_once_with_its_line():
+    text = (dump(PULSE).replace("cpus: 1.0", "cpus: many\n    gpus: 1")
+            .replace("state: running", "state: lazy").replace("  role: Marketing assistant\n", ""))
+    found = errors(text)
+    assert len(found) == 4
+    assert found[0].startswith("e.yaml:3 metadata.role: is missing")
+    assert found[1].startswith("e.yaml:8 spec.state: is 'lazy'; write one of running, paused")
+    assert found[2].startswith("e.yaml:15 spec.resources.cpus: is 'many'; write a value of type")
+    assert found[3].startswith("e.yaml:16 spec.resources.gpus: is not known; use one of cpus")
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("", "is empty"), ("a: [", "is no valid YAML"), ("kind: Robot", "write one of Platform"),
+    ("kind: Employee\nkind: Customer", "stands here twice"),
+    ("a: &x 1\nb: *x", "alias"), ("a: !!python/object:os.system 1", "tag"),
+    ("a: 2024-01-01", "put it in quotes"), ("[1]", "kind"), ("x" * 300_000, "larger than"),
+    ("kind: Employee\nmetadata: 3\nspec: []\napiVersion: v0", "metadata: is 3"),
+])
+def test_what_is_no_document_is_refused_in_words(text, says):
+    assert any(says in error for error in errors(text))
+
+
+@given(st.text(max_size=300))
+def test_no_text_breaks_the_parser(text):
+    try:
+        parse(text, "e.yaml")
+    except DocumentError as error:
+        assert error.violations
+
+
+def test_retirement_has_its_time_and_nothing_else_has():
+    retired = dump(PULSE).replace("state: running", "state: retired")
+    assert "spec.retiredAt: is missing" in errors(retired)[0]
+    lively = dump(PULSE).replace("state: running", "state: running\n  retiredAt: '2026-01-01'")
+    assert "remove it" in errors(lively)[0]
+
+
+@pytest.mark.parametrize("kind", sorted(SCHEMAS))
+def test_the_published_schema_is_the_code_s(kind):
+    published = Path(__file__).parents[2] / "docs" / "schema" / f"{kind.lower()}.json"
+    assert published.read_text() == rendered(kind), "run: python -m state_repo.schema"

@@ -1,0 +1,102 @@
+"""The status tables on both databases."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from state_repo.status import StatusStore, as_json
+from tests.conftest import free_ports
+
+FIELDS = {"customer": "acme", "name": "Pulse", "role": "M", "desired_state": "running",
+          "sync_status": "Synced", "health_status": "Healthy", "reason": "", "deadline": None}
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory) -> Iterator[str]:
+    """A throw-away PostgreSQL, as a user that is not root."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not found:
+        pytest.fail("this test needs PostgreSQL: run it with `make test-parts`")
+    folder, port = Path(f"/tmp/iwpg-{os.getpid()}"), free_ports()["app"]
+    folder.mkdir(mode=0o755)
+    as_user = []
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
+        as_user = ["setpriv", "--reuid", "nobody", "--clear-groups"]
+    run = [*as_user, str(found[-1] / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "iw"]
+    subprocess.run(run, check=True, capture_output=True, cwd="/")
+    server = subprocess.Popen([*as_user, str(found[-1] / "postgres"), "-D", f"{folder}/data", "-p",
+                               str(port), "-k", str(folder), "-h", "127.0.0.1"], cwd="/",
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    ready = [str(found[-1] / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    until = time.monotonic() + 20
+    while subprocess.run(ready, check=False).returncode != 0:
+        assert time.monotonic() < until, "PostgreSQL did not start"
+        time.sleep(0.05)
+    yield f"postgresql://iw@127.0.0.1:{port}/postgres"
+    server.terminate()
+    server.wait(20)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.parts)])
+def status(request, tmp_path) -> StatusStore:
+    url = (f"sqlite:///{tmp_path}/x.db" if request.param == "sqlite"
+           else request.getfixturevalue("postgres"))
+    store = StatusStore(url)
+    store.migrate()
+    store.migrate()
+    return store
+
+
+def test_rows_are_kept_changed_and_removed(status):
+    status.upsert_employee("pulse-aaaaaa", **FIELDS)
+    status.upsert_employee("pulse-aaaaaa", **FIELDS | {"health_status": "Degraded"})
+    (row,) = status.employees("acme")
+    assert (row.health_status, row.updated_at.tzinfo) == ("Degraded", UTC)
+    assert status.employees("bolt") == []
+    status.remove_employee("pulse-aaaaaa")
+    assert status.employee("pulse-aaaaaa") is None
+
+
+def test_receipts_and_events_are_each_tenant_s_own_and_pruned(status):
+    began = datetime(2026, 5, 1, tzinfo=UTC)
+    for customer in ("acme", "bolt"):
+        status.add_receipt(stack=f"customer/{customer}", revision="c" * 40, cause="commit",
+                           result="succeeded", started_at=began, changes=[{"op": "create"}])
+        status.add_event("Healthy", "hello", customer=customer)
+    (receipt,) = status.receipts("acme", revision="ccccc")
+    assert as_json(receipt)["changes"] == [{"op": "create"}]
+    assert receipt.started_at == began
+    (event,) = status.events("acme")
+    assert status.events("acme", after_id=event.id) == []
+    status.prune(keep=0)
+    assert status.receipts("acme") == status.events("acme") == []
+
+
+def test_the_version_moves_with_every_change(status):
+    seen = [status.version("acme")]
+    status.upsert_employee("pulse-aaaaaa", **FIELDS)
+    seen.append(status.version("acme"))
+    status.add_event("Healthy", "hello", customer="acme")
+    seen.append(status.version("acme"))
+    assert len(set(seen)) == 3
+    status.remove_employee("pulse-aaaaaa")
+
+
+def test_the_migrations_make_what_the_models_say(status):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from state_repo.status import VERSION_TABLE, Table
+    with status.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert compare_metadata(context, Table.metadata) == []

@@ -1,0 +1,202 @@
+"""Commits: none lost, none doubled, the seat limit never passed, whoever writes at once."""
+
+from __future__ import annotations
+
+import subprocess
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from policies.documents import check_customer
+from state_repo import changes
+from state_repo.documents import Platform, employee_path
+from state_repo.instance import Instance
+from state_repo.parsing import DocumentError
+from state_repo.store import Author, RejectedError, Store
+
+ANN = Author("Ann <x>\nEvil", "ann@acme.test")
+IMAGE = f"instantworker/employee@sha256:{'a' * 64}"
+
+
+def git(path: Path, *arguments: str, check: bool = True) -> str:
+    return subprocess.run(["git", "-C", str(path), *arguments], capture_output=True, text=True,
+                          check=check).stdout.strip()
+
+
+def filled(data: Path, seats: int = 10) -> Store:
+    store = Store.open_or_create(Instance(id="0badcafe", data=data), check_customer)
+    changes.set_platform(store, ANN, "Platform", lambda _: Platform(images={"employee": IMAGE}))
+    changes.create_customer(store, ANN, "acme", "Acme", seats)
+    return store
+
+
+def test_a_hire_is_one_commit_by_its_author_that_git_finds_sound(tmp_path):
+    store = filled(tmp_path)
+    made, sha = changes.hire(store, ANN, "acme", "Pulse", "Marketing")
+    info = store.commit_info(sha)
+    assert info.subject == f"Hire Pulse ({made.id}) for acme"
+    assert (info.author_name, info.author_email) == ("Ann xEvil", "ann@acme.test")
+    changed = git(store.path, "show", "--name-only", "--format=", sha)
+    assert changed == employee_path("acme", made.id)
+    assert git(store.path, "fsck", "--strict") == ""
+    assert store.snapshot().customers["acme"].employees[made.id] == made
+
+
+def _hire_from_another_process(path: str) -> str:
+    store = Store(Path(path), rules=check_customer)
+    try:
+        return changes.hire(store, ANN, "acme", "Pulse", "Marketing")[0].id
+    except RejectedError:
+        return ""
+
+
+@pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_fifty_parallel_hires_fill_the_seats_exactly(tmp_path, pool):
+    store = filled(tmp_path, seats=40)
+    with pool(8) as workers:
+        hired = [i for i in workers.map(_hire_from_another_process, [str(store.path)] * 50) if i]
+    found = Store(store.path).snapshot().customers["acme"].employees
+    assert len(hired) == len(set(hired)) == 40
+    assert set(found) == set(hired)
+    assert int(git(store.path, "rev-list", "--count", "main")) == 42
+
+
+def test_two_clones_of_a_remote_lose_nothing(tmp_path):
+    remote = tmp_path / "remote.git"
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(remote)], check=True)
+    stores = []
+    for name in ("one", "two"):
+        instance = Instance(id="0badcafe", data=tmp_path / name, remote=str(remote))
+        stores.append(Store.open_or_create(instance, check_customer))
+    changes.set_platform(stores[0], ANN, "P", lambda _: Platform(images={"employee": IMAGE}))
+    stores[1].fetch()
+    changes.create_customer(stores[1], ANN, "acme", "Acme", 100)
+    stores[0].fetch()
+
+    def hire_ten(store: Store) -> None:
+        for _ in range(10):
+            changes.hire(store, ANN, "acme", "Pulse", "Marketing")
+    with ThreadPoolExecutor(2) as workers:
+        list(workers.map(hire_ten, stores))
+    stores[0].fetch()
+    assert len(stores[0].snapshot().customers["acme"].employees) == 20
+    assert git(remote, "rev-list", "--count", "main") == "22"
+
+
+def test_what_the_rules_refuse_is_not_committed(tmp_path):
+    store = filled(tmp_path, seats=1)
+    changes.hire(store, ANN, "acme", "Pulse", "Marketing")
+    head = store.head()
+    with pytest.raises(RejectedError, match="2 employees would hold a seat"):
+        changes.hire(store, ANN, "acme", "Echo", "Sales")
+    assert store.head() == head
+
+
+def test_the_verbs_and_what_makes_no_sense(tmp_path):
+    store = filled(tmp_path, seats=1)
+    made, _ = changes.hire(store, ANN, "acme", "Pulse", "Marketing")
+    assert changes.pause(store, ANN, "acme", made.id)[0].state == "paused"
+    assert changes.resume(store, ANN, "acme", made.id)[0].state == "running"
+    assert changes.retry(store, ANN, "acme", made.id)[0].restarts == 1
+    retired, sha = changes.retire(store, ANN, "acme", made.id, now=datetime(2026, 5, 1, tzinfo=UTC))
+    assert retired.retired_at == "2026-05-01T00:00:00+00:00"
+    assert changes.retire(store, ANN, "acme", made.id)[1] == sha, "a second time changes nothing"
+    with pytest.raises(changes.ChangeError, match="hire anew"):
+        changes.resume(store, ANN, "acme", made.id)
+    with pytest.raises(changes.NotFoundError):
+        changes.pause(store, ANN, "acme", "nobody-aaaaaa")
+    with pytest.raises(changes.NotFoundError):
+        changes.hire(store, ANN, "bolt", "Pulse", "Marketing")
+    changes.hire(store, ANN, "acme", "Echo", "Sales")  # the retired one's seat is free
+
+
+def test_customers_get_subnets_of_their_own(tmp_path):
+    store = filled(tmp_path)
+    other, _ = changes.create_customer(store, ANN, "bolt", "Bolt", 3)
+    assert store.snapshot().customers["acme"].customer.subnet != other.subnet
+    with pytest.raises(changes.ChangeError, match="exists already"):
+        changes.create_customer(store, ANN, "bolt", "Bolt", 3)
+
+
+def commit_file(store: Store, path: str, text: str | None) -> None:
+    Store(store.path).commit(ANN, "by hand", lambda _: {path: text})
+
+
+def test_a_corrupt_file_is_told_and_hides_nobody_else(tmp_path):
+    store = filled(tmp_path)
+    changes.create_customer(store, ANN, "bolt", "Bolt", 3)
+    made, _ = changes.hire(store, ANN, "acme", "Pulse", "Marketing")
+    commit_file(store, made.path, "kind: Employee\nspec: [\n")
+    snapshot = store.snapshot()
+    assert str(snapshot.customers["acme"].violations[0]).startswith(f"{made.path}:3")
+    assert snapshot.customers["bolt"].violations == ()
+
+
+@pytest.mark.parametrize(("path", "says"), [
+    ("customers/acme/employees/other-aaaaaa.yaml", "is not its file's name"),
+    ("customers/bolt/employees/{id}.yaml", "write bolt"),
+    ("customers/acme/employees/notes.txt", "is no document"),
+])
+def test_a_document_in_the_wrong_place_is_told(tmp_path, path, says):
+    store = filled(tmp_path)
+    changes.create_customer(store, ANN, "bolt", "Bolt", 3)
+    made, _ = changes.hire(store, ANN, "acme", "Pulse", "Marketing")
+    text = git(store.path, "show", f"main:{made.path}") + "\n"
+    commit_file(store, path.format(id=made.id), text)
+    customer = path.split("/")[1]
+    assert any(says in str(v) for v in store.snapshot().customers[customer].violations)
+
+
+def test_without_a_platform_there_is_no_snapshot(tmp_path):
+    store = Store.open_or_create(Instance(id="0badcafe", data=tmp_path))
+    with pytest.raises(DocumentError, match="make run"):
+        store.snapshot()
+
+
+def test_a_push_meets_the_same_rules(tmp_path):
+    store = filled(tmp_path, seats=1)
+    store.install_hooks()
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(store.path), str(clone))
+    for key, value in (("user.name", "Eve"), ("user.email", "eve@x.test")):
+        git(clone, "config", key, value)
+    path = clone / "customers/acme/customer.yaml"
+    good = path.read_text()
+
+    def push(text: str, branch: str) -> subprocess.CompletedProcess[str]:
+        path.write_text(text)
+        git(clone, "commit", "-qam", "change")
+        return subprocess.run(["git", "-C", str(clone), "push", "origin", f"HEAD:{branch}"],
+                              capture_output=True, text=True, check=False)
+    refused = push(good.replace("maxEmployees: 1", "maxEmployees: lots"), "proposal")
+    assert refused.returncode != 0
+    assert "customer.yaml:7 spec.maxEmployees: is 'lots'" in refused.stderr
+    assert push(good.replace("maxEmployees: 1", "maxEmployees: 5"), "main").returncode == 0
+    assert store.snapshot().customers["acme"].customer.max_employees == 5
+
+
+def test_unchanged_customers_are_not_read_again(tmp_path, monkeypatch):
+    store = filled(tmp_path)
+    store.snapshot()
+    read = []
+    original = Store._read_state
+    monkeypatch.setattr(Store, "_read_state", lambda self, name, tree: (
+        read.append(name), original(self, name, tree))[1])
+    changes.create_customer(store, ANN, "bolt", "Bolt", 1)
+    assert set(store.snapshot().customers) == {"acme", "bolt"}
+    assert read == ["bolt"]
+
+
+def test_minted_ids_are_safe_names():
+    for name in ("Pulse", "Ünïcode Ärger", "123", "x" * 200, "!!!", "日本"):
+        made = changes.mint_id(name)
+        assert len(made) <= 40 and made[0].isalpha() and "--" not in made
+        assert made.replace("-", "").isalnum() and made == made.lower() and made.isascii()
+
+
+def test_an_author_can_not_forge_a_header():
+    assert str(replace(ANN, name="A\ncommitter B <b@x> 1 +0000")) == (
+        "Acommitter B b@x 1 +0000 <ann@acme.test>")

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from state_repo import changes
+from state_repo.documents import Platform
+from state_repo.instance import PORTS, Instance
+from state_repo.store import Author
+from webapp import accounts
+from webapp.factory import create_app
+from webapp.settings import Settings
+
+IMAGE = f"instantworker/employee@sha256:{'a' * 64}"
+ENGINEER = Author("Engineer", "eng@iw.test")
+PASSWORD = "correct horse battery"
+
+
+@dataclass
+class House:
+    """Two customers, acme and bolt, with one employee each; and a person for each."""
+
+    app: object
+    pulse: str
+    bolt: str
+
+    def client(self, email: str | None = None) -> FlaskClient:
+        client = self.app.test_client()
+        if email is not None:
+            answer = client.post("/api/v1/session", json={"email": email, "password": PASSWORD})
+            assert answer.status_code == 200
+            client.environ_base["HTTP_X_CSRF_TOKEN"] = answer.json["csrf_token"]
+        return client
+
+    @property
+    def status(self):
+        return self.app.extensions["iw_status"]
+
+    def runs(self, employee: str, customer: str) -> None:
+        self.status.upsert_employee(
+            employee, customer=customer, name="Pulse", role="M", desired_state="running",
+            sync_status="Synced", health_status="Healthy", reason="", address="10.192.0.2")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    instance = Instance(id="0badcafe", data=tmp_path,
+                        ports={name: 2000 + n for n, name in enumerate(PORTS)})
+    app = create_app(Settings(instance))
+    store = app.extensions["iw_store"]
+    changes.set_platform(store, ENGINEER, "P", lambda _: Platform(images={"employee": IMAGE}))
+    ids = {}
+    for customer in ("acme", "bolt"):
+        changes.create_customer(store, ENGINEER, customer, customer.title(), 3)
+        ids[customer] = changes.hire(store, ENGINEER, customer, "Pulse", "M")[0].id
+        accounts.ensure(instance, f"ann@{customer}.test", PASSWORD, customer=customer, role="owner")
+    accounts.ensure(instance, "eng@iw.test", PASSWORD, customer=None, role="engineer")
+    made = House(app, ids["acme"], ids["bolt"])
+    made.runs(ids["acme"], "acme")
+    made.runs(ids["bolt"], "bolt")
+    return made
