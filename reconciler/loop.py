@@ -263,6 +263,8 @@ class Reconciler:
             if outcome.succeeded:
                 probes = [probe for employee in made.state.employees
                           if (probe := self.fleet.verification(employee)) and not probe.done()]
+        self.metrics.total.labels(
+            action.cause, "succeeded" if outcome.succeeded else "failed").inc()
         if outcome.succeeded:
             self.book.succeeded(action, _now(), made)
             if action.cause == "drift":

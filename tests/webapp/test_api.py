@@ -104,7 +104,7 @@ def test_passwords_are_argon2id_and_sessions_are_kept_as_digests(house):
 def test_the_stream_tells_of_a_hire(house):
     client = house.client("ann@acme.test")
     stream = client.get("/api/v1/customers/acme/events/stream").response
-    assert "retry" in next(stream)
-    assert "event: team" in next(stream)
+    assert b"retry" in next(stream)
+    assert b"event: team" in next(stream)
     client.post(TEAM, json={"name": "Echo", "role": "S"})
-    assert "Echo" in next(stream)
+    assert b"Echo" in next(stream)

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from state_repo.documents import NetworkPool, Platform, Resources
+from tests.conftest import new_instance, remove_all
+from tests.e2e.house import House, until
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulumi: str
+          ) -> Iterator[House]:
+    """One platform a module, with the customers acme and bolt."""
+    data: Path = tmp_path_factory.mktemp("house")
+    data.chmod(0o755)
+    instance = new_instance(data)
+    made = House(instance, Platform(images=images, network=NetworkPool(instance.network_pool, 25),
+                                    defaults=Resources(0.5, 128, 64)))
+    made.customer("acme", 8)
+    made.customer("bolt", 8)
+    made.start()
+    try:
+        until(lambda: made.status.stack("platform") and made.is_synced(), "the platform is up", 90,
+              made)
+        yield made
+    finally:
+        made.stop()
+        remove_all(instance)

@@ -1,0 +1,282 @@
+"""The loop from the outside: by iw, by the API, by git push; drift of every kind; two tenants."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+import requests
+
+from stacks.unix_http import call
+from state_repo.documents import employee_path
+from tests.conftest import docker
+from tests.e2e.house import House, until
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def pulse(house: House) -> str:
+    return house.hire("acme", "Pulse")
+
+
+def resolve(house: House, name: str) -> list[str]:
+    """Asks the platform's DNS for an address (RFC 1035)."""
+    labels = b"".join(bytes([len(p)]) + p for p in name.encode().split(b".")) + b"\0"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(3)
+        asker.sendto(struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + labels
+                     + struct.pack(">HH", 1, 1), ("127.0.0.1", house.instance.ports["dns"]))
+        answer = asker.recv(512)
+    count = struct.unpack(">H", answer[6:8])[0]
+    return [socket.inet_ntoa(answer[-4:])] if count else []
+
+
+def clone(house: House, folder: Path) -> Path:
+    subprocess.run(["git", "clone", "-q", str(house.store.path), str(folder)], check=True)
+    for key, value in (("user.name", "Eve"), ("user.email", "eve@iw.test")):
+        subprocess.run(["git", "-C", str(folder), "config", key, value], check=True)
+    return folder
+
+
+def push(folder: Path, message: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    subprocess.run(["git", "-C", str(folder), "add", "-A"], check=True)
+    subprocess.run(["git", "-C", str(folder), "commit", "-qm", message], check=True)
+    return subprocess.run(["git", "-C", str(folder), "push", "-q", *flags, "origin", "HEAD:main"],
+                          capture_output=True, text=True, check=False)
+
+
+def test_a_hire_by_iw_is_served_to_its_owner_alone(house, pulse):
+    row = house.status.employee(pulse)
+    assert (row.sync_status, row.health_status) == ("Synced", "Healthy")
+    for host in (house.instance.chat_host(pulse), house.instance.browser_host(pulse)):
+        assert resolve(house, host) == ["127.0.0.1"]
+        mine = house.get(host, token=house.token("acme"), **{"X-User": "mallory"})
+        assert mine.status_code == 200
+        assert "You are ann@acme.test." in mine.text
+        assert "cookie" not in mine.text and "authorization" not in mine.text
+        assert mine.headers["Content-Security-Policy"] == (
+            f"frame-ancestors {house.instance.app_url}")
+        assert "X-Frame-Options" not in mine.headers
+        assert house.get(host).status_code == 401
+        assert house.get(host, token=house.token("bolt")).status_code == 404
+    (receipt,) = house.iw("receipts", "--customer", "acme", "--limit", "1")
+    assert (receipt["result"], receipt["revision"]) == ("succeeded", row.revision)
+    assert {c["name"] for c in receipt["changes"]} == {f"employee-{pulse}", f"volume-{pulse}"}
+
+
+def test_its_container_is_hardened(house, pulse):
+    name = house.instance.container_name(pulse)
+    (real,) = json.loads(subprocess.run(["docker", "inspect", name], capture_output=True,
+                                        text=True, check=True).stdout)
+    host = real["HostConfig"]
+    assert host["CapDrop"] == ["ALL"] and not host["CapAdd"] and host["ReadonlyRootfs"]
+    assert host["PidsLimit"] == 64 and host["Memory"] == host["MemorySwap"] == 128 * 2**20
+    assert host["NanoCpus"] == 5 * 10**8 and not host["PortBindings"] and host["Init"]
+    assert any(o.startswith("seccomp={") for o in host["SecurityOpt"])
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert real["Config"]["User"] == "10001:10001"
+    assert {m["Type"] for m in real["Mounts"]} == {"volume"}
+    assert real["Config"]["Labels"]["instantworker.employee"] == pulse
+    assert real["Config"]["Labels"]["instantworker.customer"] == "acme"
+
+
+def inside(house: House, employee: str, code: str) -> str:
+    """Runs Python in an employee's container; returns what it printed."""
+    return subprocess.run(["docker", "exec", house.instance.container_name(employee), "python3",
+                           "-c", code], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def test_two_tenants_can_not_reach_each_other_or_the_host(house, pulse):
+    other = house.hire("bolt", "Spark")
+    sister = house.hire("acme", "Echo")
+    address = house.status.employee(other).address
+    gateway = house.status.employee(pulse).address.rpartition(".")[0] + ".1"
+    with socket.socket() as service:  # something on the host that listens to everybody
+        service.bind(("0.0.0.0", 0))
+        service.listen()
+        targets = [(address, 18789), (house.status.employee(sister).address, 18789),
+                   (gateway, service.getsockname()[1]), ("169.254.169.254", 80),
+                   (gateway, house.instance.ports["edge"]), ("127.0.0.1", 18789)]
+        code = ("import socket\n"
+                f"for target in {targets!r}:\n"
+                "    try: socket.create_connection(target, 1.5); print('open')\n"
+                "    except OSError: print('closed')")
+        assert inside(house, pulse, code).split() == ["closed"] * 5 + ["open"]
+    assert inside(house, pulse, "open('/shared/x', 'w')") == ""
+    assert "Read-only" in subprocess.run(
+        ["docker", "exec", house.instance.container_name(pulse), "touch", "/shared/x"],
+        capture_output=True, text=True, check=False).stderr
+    assert house.api("bolt", "GET", f"/customers/acme/employees/{pulse}").status_code == 404
+
+
+def test_a_hire_by_the_api_and_one_by_git_push(house, pulse, tmp_path):
+    made = house.api("acme", "POST", "/customers/acme/employees",
+                     {"name": "Nova", "role": "Sales"}).json()
+    nova = made["employee"]["id"]
+    until(lambda: house.answers(nova), "the API's hire answers", house=house)
+    folder = clone(house, tmp_path / "clone")
+    text = (folder / employee_path("acme", nova)).read_text()
+    path = folder / employee_path("acme", "pushed-aaaaaa")
+    path.write_text(text.replace(nova, "pushed-aaaaaa").replace("Nova", "Pushed"))
+    assert push(folder, "Hire by push").returncode == 0
+    until(lambda: house.answers("pushed-aaaaaa"), "the pushed hire answers", house=house)
+    receipt = until(lambda: next((r for r in house.status.receipts("acme", 5)
+                                  if r.subject == "Hire by push"), None), "its receipt")
+    assert (receipt.author, receipt.result) == ("Eve", "succeeded")
+
+
+def test_prometheus_scrapes_everybody(house, pulse):
+    url = f"http://127.0.0.1:{house.instance.ports['prometheus']}/api/v1/query"
+
+    def up() -> bool:
+        found = requests.get(url, params={"query": "probe_success == 1"}, timeout=5).json()
+        return any(r["metric"].get("instance") == pulse for r in found["data"]["result"])
+    until(up, "a successful probe of the employee", 60, house)
+    metrics = requests.get(
+        f"http://127.0.0.1:{house.instance.ports['reconciler']}/metrics", timeout=5).text
+    assert 'reconciler_reconcile_total{kind="commit",result="succeeded"}' in metrics
+    assert 'reconciler_stack_info{customer="acme"' in metrics
+
+
+def break_and_see(house: House, kind: str, pulse: str) -> None:
+    """Breaks one managed thing by hand."""
+    instance, name = house.instance, house.instance.container_name(pulse)
+    dns = f"http://127.0.0.1:{instance.ports['dns_api']}/api/v1/servers/localhost/zones/"
+    key = {"X-API-Key": (instance.secrets_path / "pdns-api-key").read_text().strip()}
+    zone = f"{instance.domain}."
+    admin = instance.run_path / "edge" / "admin.sock"
+    if kind == "container removed":
+        docker("rm", "-f", name)
+    elif kind == "container stopped":
+        docker("stop", "-t", "0", name)
+    elif kind == "container paused":
+        docker("pause", name)
+    elif kind == "container changed":
+        docker("update", "--memory", "256m", "--memory-swap", "256m", name)
+    elif kind == "container disconnected":
+        docker("network", "disconnect", instance.network_name("acme"), name)
+    elif kind == "network removed":
+        for one in house.containers():
+            docker("network", "disconnect", "-f", instance.network_name("acme"), one)
+        docker("network", "rm", instance.network_name("acme"))
+    elif kind == "volume removed":
+        docker("rm", "-f", name)
+        docker("volume", "rm", instance.employee_volume(pulse))
+    elif kind == "record changed":
+        requests.patch(dns + zone, headers=key, timeout=5, json={"rrsets": [{
+            "name": f"*.gw.{zone}", "type": "A", "ttl": 5, "changetype": "REPLACE",
+            "records": [{"content": "6.6.6.6", "disabled": False}]}]}).raise_for_status()
+    elif kind == "record removed":
+        requests.patch(dns + zone, headers=key, timeout=5, json={"rrsets": [{
+            "name": f"app.{zone}", "type": "A", "changetype": "DELETE"}]}).raise_for_status()
+    elif kind == "zone removed":
+        requests.delete(dns + zone, headers=key, timeout=5).raise_for_status()
+    elif kind == "edge changed":
+        call(admin, "DELETE", "/config/apps/http/servers/edge/routes/1")
+    elif kind == "edge emptied":
+        call(admin, "POST", "/load", {"admin": {"listen": "unix//run/edge/admin.sock"}})
+    elif kind == "firewall opened":
+        subprocess.run(["iptables", "-w", "-F", f"{instance.prefix.upper()}-HOST"], check=True)
+    elif kind == "platform container removed":
+        docker("rm", "-f", instance.platform_container("edge"))
+    elif kind == "scrape target gone":
+        path = instance.config_path / "prometheus" / "prometheus.yml"
+        path.write_text("scrape_configs: []\n")
+        requests.post(f"http://127.0.0.1:{instance.ports['prometheus']}/-/reload",
+                      timeout=5).raise_for_status()
+
+
+KINDS = ["container removed", "container stopped", "container paused", "container changed",
+         "container disconnected", "network removed", "volume removed", "record changed",
+         "record removed", "zone removed", "edge changed", "edge emptied", "firewall opened",
+         "platform container removed", "scrape target gone"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_drift_is_noticed_reported_and_repaired(house, pulse, kind):
+    until(lambda: house.is_synced() and not house.iw("drift")["items"], "calm", house=house)
+    before = len(house.events("Drift")), len(house.events("Repaired"))
+    break_and_see(house, kind, pulse)
+    until(lambda: len(house.events("Drift")) > before[0], f"{kind}: reported", 30, house)
+    until(lambda: len(house.events("Repaired")) > before[1], f"{kind}: repaired", 30, house)
+    until(lambda: house.is_synced() and not house.iw("drift")["items"], "as it was", 30, house)
+    until(lambda: house.answers(pulse), "it answers again", 30, house)
+    assert resolve(house, house.instance.app_host) == ["127.0.0.1"]
+
+
+def test_plan_says_what_would_change_and_changes_nothing(house, pulse):
+    assert house.iw("plan", "--customer", "acme")["changes"] == []
+    containers = house.containers()
+    docker("pause", house.instance.container_name(pulse))
+    assert house.iw("plan", "--customer", "acme")["diagnostics"] == []
+    assert house.containers() == containers
+    until(house.is_synced, "repaired", house=house)
+
+
+def test_pause_resume_retry_retire(house):
+    quark = house.hire("bolt", "Quark")
+    name, volume = house.instance.container_name(quark), house.instance.employee_volume(quark)
+    inside(house, quark, "open('/work/memory', 'w').write('I was here')")
+    paused = house.iw("pause", quark)
+    assert paused["status"]["health_status"] == "Suspended"
+    assert house.get(house.instance.chat_host(quark), token=house.token("bolt")).status_code == 503
+    house.iw("resume", quark)
+    first = docker("inspect", "-f", "{{.Id}}", name)
+    house.iw("retry", quark)
+    assert docker("inspect", "-f", "{{.Id}}", name) != first
+    assert inside(house, quark, "print(open('/work/memory').read())") == "I was here"
+    house.iw("retire", quark, "--yes")
+    assert name not in house.containers()
+    assert docker("volume", "ls", "-q", "--filter", f"name={volume}") == [volume]
+
+
+def test_a_corrupt_file_holds_its_customer_alone(house, pulse, tmp_path):
+    (house.store.path / "hooks" / "update").unlink()  # a remote without our hook takes anything
+    folder = clone(house, tmp_path / "clone")
+    path = folder / employee_path("acme", pulse)
+    good = path.read_text()
+    path.write_text(good.replace("memoryMb: 128", "memoryMb: plenty"))
+    assert push(folder, "Break it").returncode == 0
+
+    def held() -> bool:
+        row = house.status.employee(pulse)
+        return (row.sync_status == "OutOfSync" and "memoryMb: is 'plenty'" in row.reason
+                and f"{pulse}.yaml:1" in row.reason)
+    until(held, "the file and its line are shown", house=house)
+    spark = house.hire("bolt", "Other")
+    assert house.answers(spark, "bolt") and house.answers(pulse), "nobody was stopped"
+    docker("rm", "-f", house.instance.container_name(pulse))
+    until(lambda: house.answers(pulse), "drift is repaired at the last good state", house=house)
+    path.write_text(good)
+    push(folder, "Mend it", "--force")
+    subprocess.run(["git", "-C", str(folder), "pull", "-q", "--rebase"], check=False)
+    push_again = subprocess.run(["git", "-C", str(folder), "push", "-q", "origin", "HEAD:main"],
+                                check=False)
+    assert push_again.returncode == 0
+    until(house.is_synced, "it clears", house=house)
+    house.store.install_hooks()
+
+
+def test_a_vanished_file_stops_its_employee_and_keeps_its_files(house):
+    ghost = house.hire("bolt", "Ghost")
+    text = house.store.snapshot().customers["bolt"].employees[ghost]
+    house.store.commit(_author(), "lose it", lambda _: {text.path: None}, "bolt")
+    name, volume = house.instance.container_name(ghost), house.instance.employee_volume(ghost)
+    until(lambda: name not in house.containers(), "it stops", house=house)
+    row = until(lambda: (r := house.status.employee(ghost)) and r.health_status == "Missing" and r,
+                "it is reported", house=house)
+    assert "vanished" in row.reason and any(ghost in e for e in house.events("Vanished"))
+    assert docker("volume", "ls", "-q", "--filter", f"name={volume}") == [volume]
+    from state_repo.parsing import dump
+    house.store.commit(_author(), "find it", lambda _: {text.path: dump(text)}, "bolt")
+    until(lambda: house.answers(ghost, "bolt"), "it is back", house=house)
+
+
+def _author():
+    from tests.e2e.house import ENGINEER
+    return ENGINEER
