@@ -42,7 +42,8 @@ class Metrics:
         """Replaces the gauges of the fleet by what is recorded now."""
         self.stacks.clear()
         for stack in stacks:
-            self.stacks.labels(stack.id.removeprefix("customer/"), stack.sync_status, stack.health_status,
+            customer = stack.id.removeprefix("customer/")
+            self.stacks.labels(customer, stack.sync_status, stack.health_status,
                                (stack.revision or "")[:10]).set(1)
         self.employees.clear()
         for employee in employees:

@@ -94,6 +94,7 @@ class Store:
         self._guard = threading.RLock()
         self._documents: dict[tuple[str, bytes], Document | tuple[Violation, ...]] = {}
         self._states: dict[tuple[str, bytes], CustomerState] = {}
+        self._trees: dict[bytes, Entries] = {}
         self._snapshot: Snapshot | None = None
 
     @classmethod
@@ -312,8 +313,18 @@ class Store:
         return hex_to_bin(text[5:45])
 
     def _entries(self, tree: bytes) -> Entries:
-        data = self._repo.odb.stream(tree).read()
-        return {str(name): (sha, mode) for sha, mode, name in tree_entries_from_data(data)}
+        """A tree's entries by name; trees never change, so each is read once."""
+        if tree not in self._trees:
+            data = self._repo.odb.stream(tree).read()
+            self._keep(tree, {str(name): (sha, mode)
+                              for sha, mode, name in tree_entries_from_data(data)})
+        return self._trees[tree]
+
+    def _keep(self, tree: bytes, entries: Entries) -> bytes:
+        if len(self._trees) > 20_000:
+            self._trees.clear()
+        self._trees[tree] = entries
+        return tree
 
     def _find(self, tree: bytes, names: tuple[str, ...]) -> bytes | None:
         for name in names:
@@ -325,7 +336,7 @@ class Store:
 
     def _with_files(self, tree: bytes | None, files: Files) -> bytes:
         """The tree with some files written or removed; empty folders go."""
-        entries = self._entries(tree) if tree else {}
+        entries = dict(self._entries(tree)) if tree else {}
         below: dict[str, dict[str, str | None]] = {}
         for path, text in files.items():
             name, _, rest = path.partition("/")
@@ -347,7 +358,7 @@ class Store:
                       key=lambda row: row[2] + ("/" if stat.S_ISDIR(row[1]) else ""))
         stream = io.BytesIO()
         tree_to_stream(rows, stream.write)
-        return self._write("tree", stream.getvalue())
+        return self._keep(self._write("tree", stream.getvalue()), entries)
 
     # ---- documents ---------------------------------------------------------------------------
 
