@@ -163,12 +163,13 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
         record = applied.get(stack, Applied())
         if state.violations or state.customer is None:
             corrupt[customer] = "\n".join(map(str, state.violations)) or "customer.yaml is missing"
-        kept[customer] = kept_of(state, seen)
         if customer in corrupt or hold is not None:
-            # Held at what was last applied: only drift from that is repaired.
+            # Held at what was last applied: only drift from that is repaired, and who can't be
+            # read has not vanished.
             if record.revision and record.digest:
                 consider(stack, record.digest, record.revision)
             continue
+        kept[customer] = kept_of(state, seen)
         consider(stack, digest_of(state, platform_digest, kept[customer], grace, now),
                  snapshot.commit)
     for stack, record in applied.items():

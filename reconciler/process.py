@@ -41,7 +41,8 @@ def run(settings: Settings) -> int:
     """Runs until SIGTERM or SIGINT. Returns the exit code."""
     logging.basicConfig(level=settings.log_level, stream=sys.stderr,
                         format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("apscheduler", "alembic", "git", "waitress.queue"):
+    for noisy in ("apscheduler", "alembic", "git", "waitress.queue",
+                  "PowerDnsProvider[platform]"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # A program whose engine ended early can't log to it; what matters is in the event log.
     logging.getLogger("grpc._server").setLevel(logging.CRITICAL)

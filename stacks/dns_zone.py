@@ -83,7 +83,10 @@ class Zone(Kind):
                 time.sleep(0.1)
 
     def read(self, id: str, inputs: Inputs) -> Inputs | None:
-        real = read_records(self._instance, inputs)
+        try:
+            real = read_records(self._instance, inputs)
+        except UnreachableError:
+            return None  # its container is made again first, then the zone is planned anew
         return None if real is None else inputs | {"records": _like(inputs["records"], real)}
 
     def update(self, id: str, old: Inputs, new: Inputs) -> None:

@@ -41,7 +41,10 @@ class EdgeConfig(Kind):
                 time.sleep(0.05)
 
     def read(self, id: str, inputs: Inputs) -> Inputs | None:
-        real = live_config(self._instance)
+        try:
+            real = live_config(self._instance)
+        except UnreachableError:
+            return None  # the configuration went with its container; both are made again
         return inputs if real == _whole(inputs["config"]) else {"config": real or {}}
 
     def update(self, id: str, old: Inputs, new: Inputs) -> None:

@@ -91,6 +91,9 @@ def test_a_corrupt_customer_is_held_at_its_last_good_state_and_still_repaired():
     decision = run(snapshot(broken), {"customer/acme": known})
     assert decision.actions == ()
     assert "customer.yaml:3" in decision.corrupt["acme"]
+    unread = replace(broken, employees={})
+    seen = {"pulse-aaaaaa": Seen("acme", True)}
+    assert "acme" not in run(snapshot(unread), {"customer/acme": known}, seen).kept
     gone = Drift("customer/acme", "network", "iw-net-acme", "it is gone")
     (action,) = run(snapshot(broken), {"customer/acme": known},
                     drift={"customer/acme": (gone,)}).actions

@@ -1,0 +1,139 @@
+"""The customer's stack through the real engine, on real Docker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pulumi_docker
+import pytest
+
+from policies import pack
+from reconciler.engine import Engine, Run
+from stacks import customer, fingerprint, observed
+from stacks.serve import serve
+from state_repo.documents import Customer, Employee, Platform
+from state_repo.instance import Instance
+from state_repo.snapshot import CustomerState
+from tests.conftest import docker
+
+pytestmark = pytest.mark.parts
+
+
+class Stack:
+    def __init__(self, instance: Instance, platform: Platform, pulumi: str) -> None:
+        self.instance, self.platform = instance, platform
+        self.removable: set[str] = set()
+        self.owned: set[str] = set()
+        self.server = serve(instance, self.removable.__contains__)
+        self.pack = pack.HostedPack(lambda stack: pack.tenant_of(instance, stack, self.owned))
+        secret = instance.data / "passphrase"
+        secret.write_text("x")
+        self.engine = Engine(instance.pulumi_path, secret, self.server.environment,
+                             self.pack.write_launcher(instance.run_path / "pack"), pulumi)
+
+    def state(self, *ids: str, **fields) -> CustomerState:
+        people = {i: Employee(i, "acme", "P", "R", self.platform.images["employee"],
+                              resources=self.platform.defaults, **fields) for i in ids}
+        subnet = self.instance.network_pool.replace("/16", "/25")
+        return CustomerState("acme", "0" * 40, Customer("acme", "Acme", 9, subnet), people)
+
+    def up(self, state: CustomerState, *, refresh: bool = False, kept=(), expired=()) -> Run:
+        self.owned |= set(state.employees) | set(kept)
+        return self.engine.up("customer-acme", customer.program(
+            self.instance, state, kept, expired), refresh=refresh)
+
+    def differences(self, state: CustomerState, kept=()) -> list[tuple[str, str, str]]:
+        return list(fingerprint.customer_differences(
+            self.instance, state, observed.observe_docker(self.instance.id), kept))
+
+
+@pytest.fixture
+def stack(instance: Instance, platform: Platform, pulumi: str) -> Iterator[Stack]:
+    made = Stack(instance, platform, pulumi)
+    yield made
+    made.server.stop()
+    made.pack.stop()
+
+
+def ops(run: Run) -> set[tuple[str, str]]:
+    assert run.succeeded, run.message
+    return {(c.op, c.name) for c in run.changes}
+
+
+def test_an_employee_is_made_changed_and_removed_and_its_volume_stays(stack):
+    one = stack.state("one-aaaaaa")
+    assert ops(stack.up(one)) == {
+        ("create", "network"), ("create", "knowledge"), ("create", "volume-one-aaaaaa"),
+        ("create", "employee-one-aaaaaa")}
+    assert stack.differences(one) == []
+    assert ops(stack.up(one)) == set()
+    paused = stack.up(stack.state("one-aaaaaa", state="paused"))
+    assert ops(paused) == {("update", "employee-one-aaaaaa")}
+    assert paused.changes[0].fields == ("mustRun",)
+    retried = stack.up(stack.state("one-aaaaaa", restarts=1))
+    assert ops(retried) == {("replace", "employee-one-aaaaaa")}
+    volume = stack.instance.employee_volume("one-aaaaaa")
+    stack.up(stack.state(), kept={"one-aaaaaa"})
+    assert stack.instance.container_name("one-aaaaaa") not in docker(
+        "ps", "-a", "--format", "{{.Names}}")
+    stack.up(stack.state())  # even forgotten altogether
+    assert volume in docker("volume", "ls", "-q")
+
+
+def test_a_volume_goes_only_when_it_may_and_after_a_backup(stack):
+    retired = stack.state("one-aaaaaa", state="retired", retired_at="2026-01-01T00:00:00+00:00")
+    volume = stack.instance.employee_volume("one-aaaaaa")
+    stack.up(retired)
+    stack.removable.add(volume)
+    stack.up(retired, expired={"one-aaaaaa"})
+    assert volume not in docker("volume", "ls", "-q")
+    assert (stack.instance.backups_path / f"{volume}.tar.gz").exists()
+
+
+def test_what_a_lost_state_left_is_adopted_and_not_doubled(stack):
+    one = stack.state("one-aaaaaa")
+    stack.up(one)
+    name = stack.instance.container_name("one-aaaaaa")
+    before = docker("inspect", "-f", "{{.Id}}", name)
+    stack.engine.stack_file("customer-acme").unlink()
+    assert stack.up(one).succeeded
+    assert docker("inspect", "-f", "{{.Id}}", name) == before
+    assert stack.differences(one) == []
+
+
+def test_a_stranger_s_container_is_not_touched(stack):
+    name = stack.instance.container_name("one-aaaaaa")
+    image = stack.platform.images["employee"].partition("@")[2]
+    docker("create", "--name", name, image)
+    try:
+        run = stack.up(stack.state("one-aaaaaa"))
+        assert not run.succeeded and "it is not touched" in run.message
+        assert docker("inspect", "-f", "{{.State.Status}}", name) == ["created"]
+    finally:
+        docker("rm", "-f", name)
+
+
+def test_a_violation_stops_the_plan_with_words(stack):
+    one = stack.state("one-aaaaaa")
+    stack.up(one)
+    program = customer.program(stack.instance, stack.state("two-aaaaaa"))
+    run = stack.engine.up("customer-acme", program)  # two-aaaaaa is not this tenant's
+    assert not run.succeeded
+    assert run.violations == (
+        f"volume-two-aaaaaa: [volume] volume {stack.instance.employee_volume('two-aaaaaa')} is not "
+        "this stack's",)
+    assert stack.differences(one) == [], "nothing of it was applied"
+
+
+def test_a_property_that_is_not_supported_is_refused_by_name(stack):
+    def program() -> None:
+        pulumi_docker.Network("network", name=stack.instance.network_name("acme"), ingress=True)
+    run = stack.engine.preview("customer-acme", program)
+    assert not run.succeeded and "ingress" in run.message
+
+
+def test_no_secret_and_no_profile_text_is_in_the_state(stack):
+    stack.up(stack.state("one-aaaaaa"))
+    text = Path(stack.engine.stack_file("customer-acme")).read_text()
+    assert "seccomp=employee" in text and "SCMP_ACT" not in text
