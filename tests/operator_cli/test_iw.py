@@ -1,0 +1,88 @@
+"""iw without a running platform: what it commits, what it says, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from operator_cli.commands import iw
+from operator_cli.output import brief
+from state_repo import changes
+from state_repo.documents import Platform
+from state_repo.instance import Instance
+from state_repo.status import StatusStore
+from state_repo.store import Author, Store
+from tests.conftest import free_ports
+
+IMAGE = f"instantworker/employee@sha256:{'a' * 64}"
+HIRE = ("hire", "--customer", "acme", "--name", "Pulse", "--role", "Tester", "--no-wait")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    instance = Instance(id="0badcafe", data=tmp_path, ports=free_ports())
+    instance.save()
+    StatusStore(instance.database_url).migrate()
+    store, setup = Store.open_or_create(instance), Author("S", "s@iw.test")
+    changes.set_platform(store, setup, "P", lambda _: Platform(images={"employee": IMAGE}))
+    changes.create_customer(store, setup, "acme", "Acme", 1)
+    return tmp_path
+
+
+def run(data: Path, *arguments: str, text: str | None = None):
+    return CliRunner().invoke(iw, ["--data", str(data), *arguments], input=text)
+
+
+def test_without_an_instance_it_says_what_to_do(tmp_path):
+    done = run(tmp_path, "status")
+    assert done.exit_code == 3 and "make run" in done.stderr
+
+
+def test_a_hire_is_a_commit_and_the_seat_limit_an_error_in_words(data):
+    done = run(data, *HIRE, "--json")
+    assert done.exit_code == 0
+    hired = json.loads(done.stdout)
+    assert hired["chat_url"].startswith(f"http://{hired['employee']}.gw.iw.localhost:")
+    again = run(data, *HIRE)
+    assert again.exit_code == 1 and "2 employees would hold a seat" in again.stderr
+
+
+def test_retire_wants_its_id_typed(data):
+    employee = json.loads(run(data, *HIRE, "--json").stdout)["employee"]
+    refused = run(data, "retire", employee, "--no-wait", text="yes\n")
+    assert refused.exit_code == 1 and "nothing was changed" in refused.stderr
+    assert "kept for 14 days" in refused.stdout
+    assert run(data, "retire", employee, "--no-wait", text=f"{employee}\n").exit_code == 0
+
+
+def test_status_of_an_empty_house_shows_the_next_step(data):
+    assert "./iw hire" in run(data, "status").stdout
+    assert json.loads(run(data, "status", "--json").stdout)["employees"] == []
+
+
+@pytest.mark.parametrize("command", [("plan",), ("drift",), ("logs", "x"), ("confirm", "abc")])
+def test_what_needs_the_reconciler_says_so(data, command):
+    done = run(data, *command)
+    assert done.exit_code == 1 and "the reconciler does not answer" in done.stderr
+
+
+def test_doctor_names_what_is_wrong_and_what_to_do(data):
+    done = run(data, "doctor", "--json")
+    found = {f["name"]: f for f in json.loads(done.stdout)}
+    assert done.exit_code == 1
+    assert found["reconciler"]["result"] == found["DNS"]["result"] == "fail"
+    assert found["documents"]["result"] == "ok"
+    assert all(f["fix"] for f in found.values() if f["result"] == "fail")
+
+
+def test_info_as_json(data):
+    found = json.loads(run(data, "info", "--json").stdout)
+    assert found["data"] == str(data) and found["domain"] == "iw.localhost"
+
+
+def test_long_texts_are_shortened_for_tables():
+    assert brief("one\ntwo") == "one"
+    assert brief("x" * 200).endswith("…") and len(brief("x" * 200)) == 90
