@@ -70,6 +70,8 @@ def run(settings: Settings) -> int:
     scheduler = BackgroundScheduler(timezone="UTC")
     scheduler.add_job(reconciler.notice, "interval", seconds=settings.notice_s, max_instances=1,
                       coalesce=True)
+    for tidy in (store.pack, status.prune):
+        scheduler.add_job(tidy, "interval", hours=1, jitter=300, max_instances=1, coalesce=True)
     if instance.state_remote:
         scheduler.add_job(store.fetch, "interval", seconds=settings.fetch_s, max_instances=1,
                           coalesce=True)

@@ -215,7 +215,7 @@ class Store:
 
     def pack(self) -> None:
         """Packs loose objects: called at quiet times so that commits never wait for it."""
-        self._git("gc", "--quiet", "--auto", check=False)
+        self._git("-c", "gc.auto=2000", "gc", "--quiet", "--auto", check=False)
 
     def install_hooks(self) -> None:
         """Makes a push run the same rules as a commit."""

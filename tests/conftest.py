@@ -6,15 +6,19 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from state_repo.documents import NetworkPool, Platform, Resources
 from state_repo.instance import LABEL_INSTANCE, PORTS, Instance
+from state_repo.status import engine_for
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -88,3 +92,42 @@ def pulumi() -> str:
     if found is None:
         pytest.fail("these tests need the Pulumi CLI: run them with `make test-parts`")
     return found
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A throw-away PostgreSQL, as a user that is not root."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not found:
+        pytest.fail("this test needs PostgreSQL: run it with `make test-parts`")
+    folder, port = Path(f"/tmp/iwpg-{os.getpid()}"), free_ports()["app"]
+    folder.mkdir(mode=0o755)
+    as_user = []
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
+        as_user = ["setpriv", "--reuid", "nobody", "--clear-groups"]
+    run = [*as_user, str(found[-1] / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "iw"]
+    subprocess.run(run, check=True, capture_output=True, cwd="/")
+    server = subprocess.Popen([*as_user, str(found[-1] / "postgres"), "-D", f"{folder}/data", "-p",
+                               str(port), "-k", str(folder), "-h", "127.0.0.1"], cwd="/",
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    ready = [str(found[-1] / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    until = time.monotonic() + 20
+    while subprocess.run(ready, check=False).returncode != 0:
+        assert time.monotonic() < until, "PostgreSQL did not start"
+        time.sleep(0.05)
+    yield f"postgresql://iw@127.0.0.1:{port}/postgres"
+    server.send_signal(signal.SIGINT)  # a fast shutdown: it does not wait for open connections
+    server.wait(20)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """An empty PostgreSQL database's URL."""
+    engine = engine_for(postgres_server)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+    return postgres_server

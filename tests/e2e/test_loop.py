@@ -43,10 +43,10 @@ def clone(house: House, folder: Path) -> Path:
     return folder
 
 
-def push(folder: Path, message: str, *flags: str) -> subprocess.CompletedProcess[str]:
+def push(folder: Path, message: str) -> subprocess.CompletedProcess[str]:
     subprocess.run(["git", "-C", str(folder), "add", "-A"], check=True)
     subprocess.run(["git", "-C", str(folder), "commit", "-qm", message], check=True)
-    return subprocess.run(["git", "-C", str(folder), "push", "-q", *flags, "origin", "HEAD:main"],
+    return subprocess.run(["git", "-C", str(folder), "push", "-q", "origin", "HEAD:main"],
                           capture_output=True, text=True, check=False)
 
 
@@ -253,11 +253,9 @@ def test_a_corrupt_file_holds_its_customer_alone(house, pulse, tmp_path):
     docker("rm", "-f", house.instance.container_name(pulse))
     until(lambda: house.answers(pulse), "drift is repaired at the last good state", house=house)
     path.write_text(good)
-    push(folder, "Mend it", "--force")
-    subprocess.run(["git", "-C", str(folder), "pull", "-q", "--rebase"], check=False)
-    push_again = subprocess.run(["git", "-C", str(folder), "push", "-q", "origin", "HEAD:main"],
-                                check=False)
-    assert push_again.returncode == 0
+    assert push(folder, "Mend it").returncode != 0, "others wrote meanwhile"
+    for command in (("pull", "-q", "--rebase"), ("push", "-q", "origin", "HEAD:main")):
+        subprocess.run(["git", "-C", str(folder), *command], check=True)
     until(house.is_synced, "it clears", house=house)
     house.store.install_hooks()
 

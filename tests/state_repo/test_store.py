@@ -200,3 +200,15 @@ def test_minted_ids_are_safe_names():
 def test_an_author_can_not_forge_a_header():
     assert str(replace(ANN, name="A\ncommitter B <b@x> 1 +0000")) == (
         "Acommitter B b@x 1 +0000 <ann@acme.test>")
+
+
+def test_packing_loses_nothing_and_commits_go_on(tmp_path):
+    store = filled(tmp_path, seats=100)
+    git(store.path, "config", "gc.auto", "1")
+    for _ in range(5):
+        changes.hire(store, ANN, "acme", "Pulse", "Marketing")
+    git(store.path, "gc", "--quiet", "--prune=now")
+    store.pack()
+    assert store.head() == git(store.path, "rev-parse", "main")
+    changes.hire(store, ANN, "acme", "Echo", "Sales")
+    assert len(Store(store.path).snapshot().customers["acme"].employees) == 6

@@ -45,9 +45,10 @@ class House:
             sync_status="Synced", health_status="Healthy", reason="", address="10.192.0.2")
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    instance = Instance(id="0badcafe", data=tmp_path,
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.parts)])
+def house(tmp_path: Path, request: pytest.FixtureRequest) -> House:
+    url = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    instance = Instance(id="0badcafe", data=tmp_path, database=url,
                         ports={name: 2000 + n for n, name in enumerate(PORTS)})
     app = create_app(Settings(instance))
     store = app.extensions["iw_store"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.webapp.conftest import PASSWORD
-from webapp.models import Account
+from webapp.models import Account, LoginSession, db, digest
 
 TEAM = "/api/v1/customers/acme/employees"
 
@@ -94,8 +94,8 @@ def test_passwords_are_argon2id_and_sessions_are_kept_as_digests(house):
     with house.app.app_context():
         account = Account.query.filter_by(email="ann@acme.test").one()
         assert account.password_hash.startswith("$argon2id$")
-    dump = (house.app.config["INSTANCE"].data / "instantworker.db").read_bytes()
-    assert cookie.value.encode() not in dump
+        assert db.session.get(LoginSession, cookie.value) is None
+        assert db.session.get(LoginSession, digest(cookie.value)) is not None
     assert client.delete("/api/v1/session").status_code == 200
     client.set_cookie("iw_session", cookie.value)
     assert client.get(TEAM).status_code == 401
