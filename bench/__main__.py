@@ -90,8 +90,8 @@ def hires(house: House) -> str:
         "(medians): " + ", ".join(f"{s} {statistics.median(v):.2f}" for s, v in stages.items())
         + " s. Git keeps whole seconds, so `detect` counts from the commit's second.", "",
         "## Commit to the start of its reconcile", "",
-        "From `git update-ref` by hand (nobody notifies) until the engine's events begin is what "
-        "polling costs; the API notifies, so the usual figure is the one above.", "",
+        "Committed to the repo with nobody told, until its Action is taken from the queue: what "
+        "looking at the ref costs. The API and `iw` tell the reconciler, which is faster.", "",
         commit_to_start(house)]
     return "\n".join(lines)
 
