@@ -50,7 +50,7 @@ def bare_docker_run(house: House, number: int) -> float:
         f"seccomp={ROOT / 'images' / 'seccomp' / 'employee.json'}", "--memory", "128m",
         "--memory-swap", "128m", "--cpus", "0.5", "--pids-limit", "64", "--ulimit",
         "nofile=4096:4096", "--restart", "on-failure:5", "--network",
-        instance.network_name("acme"), "--mount", f"type=volume,source={name},target=/work",
+        instance.network_name("acme"), "--mount", f"type=volume,source={name},target=/data",
         "--tmpfs", "/tmp:rw,noexec,nosuid,nodev,size=256m,mode=1777", "--log-opt", "max-size=5m",
         image], check=True, capture_output=True)
     address = docker("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",

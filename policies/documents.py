@@ -15,7 +15,7 @@ def seats(view: CustomerView) -> Iterator[Violation]:
     """Employees that are not retired fit the seats."""
     if view.customer is None:
         return
-    taken = sum(employee.state != "retired" for employee in view.employees.values())
+    taken = sum(employee.state in ("running", "paused") for employee in view.employees.values())
     if taken > view.customer.max_employees:
         yield Violation(
             view.customer.path, 0, "spec.maxEmployees",
@@ -54,10 +54,10 @@ def owners(view: CustomerView) -> Iterator[Violation]:
 def models(view: CustomerView) -> Iterator[Violation]:
     """A model that exists."""
     for employee in _present(view):
-        if employee.model.name != "default":
+        if employee.model.name not in view.platform.models:
             yield Violation(employee.path, 0, "spec.model.name",
                             f"is {employee.model.name!r}, and there is no such model",
-                            "write one of: default")
+                            f"write one of: {', '.join(sorted(view.platform.models))}")
 
 
 def subnet(view: CustomerView) -> Iterator[Violation]:
@@ -118,6 +118,15 @@ def check_platform(platform: Platform) -> list[Violation]:
                                f"is {pool.prefix_length}, larger than the pool {network}",
                                f"write {network.prefixlen + 1} or more"))
     found += too_large(platform.defaults, platform, platform.path)
+    for name, offered in platform.models.items():
+        if offered.model != "demo" and offered.input_usd_per_million == 0 and (
+                offered.output_usd_per_million == 0):
+            found.append(Violation(
+                platform.path, 0, f"spec.models.{name}", "has no price, so that no budget holds",
+                "write inputUsdPerMillion and outputUsdPerMillion"))
+    if "default" not in platform.models:
+        found.append(Violation(platform.path, 0, "spec.models", "has no model named default",
+                               "name one of them default: who is hired uses it"))
     return found
 
 

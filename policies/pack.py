@@ -31,15 +31,16 @@ NAME = "instantworker"
 TenantOf = Callable[[str], Tenant]
 
 
-def tenant_of(instance: Instance, stack: str, employees: Collection[str]) -> Tenant:
+def tenant_of(instance: Instance, stack: str, employees: Collection[str], subnet: str = ""
+              ) -> Tenant:
     """Whose stack `customer-<id>` or `platform` is, and what it may name: the customer's network,
-    its knowledge, and the volumes of its own `employees` (ids)."""
+    its knowledge, its `subnet`, and the volumes of its own `employees` (ids)."""
     customer = stack.removeprefix("customer-") if stack.startswith("customer-") else None
     if customer is None:
         return Tenant(None, instance.id, data=str(instance.data))
     owned = {instance.knowledge_volume(customer), *map(instance.employee_volume, employees)}
     return Tenant(customer, instance.id, instance.network_name(customer), owned.__contains__,
-                  str(instance.data))
+                  str(instance.data), subnet)
 
 
 def _policies(tenant: TenantOf) -> list[ResourceValidationPolicy]:
@@ -102,7 +103,9 @@ def main() -> None:
 
     def tenant(stack: str) -> Tenant:
         state = snapshot.customers.get(stack.removeprefix("customer-"))
-        return tenant_of(instance, stack, state.employees if state else ())
+        company = state.customer if state else None
+        return tenant_of(instance, stack, state.employees if state else (),
+                         company.subnet if company else "")
     if len(sys.argv) < 3:  # pulumi_policy reads the pack's folder from its arguments
         sys.argv[1:] = [*sys.argv[1:], *("", str(Path.cwd()))[len(sys.argv) - 1:]]
     PolicyPack(NAME, _policies(tenant),

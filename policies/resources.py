@@ -18,6 +18,7 @@ STACK_TYPES = ("pulumi:pulumi:Stack", "pulumi:providers:docker", "pulumi:provide
 PLATFORM_TYPES = ("instantworker:dns:Zone", "instantworker:edge:Config",
                   "instantworker:host:Firewall", "instantworker:host:ConfigFile",
                   "instantworker:host:Folder")
+FILES, KEY = "instantworker:employee:Files", "instantworker:model:Key"
 Props = Mapping[str, Any]
 
 # Whatever is not here is refused: a property that nobody thought of can't open a hole.
@@ -27,7 +28,7 @@ EMPLOYEE_PROPERTIES = frozenset({
     "networksAdvanced", "mounts", "tmpfs", "labels", "envs", "healthcheck", "logDriver", "logOpts",
     "mustRun", "start", "stopTimeout", "shmSize"})
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
-_ENVS = ("IW_EMPLOYEE_ID=", "IW_EMPLOYEE_NAME=", "IW_ROLE=", "IW_RESTARTS=")
+_ENVS = ("IW_EMPLOYEE_ID=", "IW_RESTARTS=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Tenant:
     network: str = ""
     volumes: Callable[[str], bool] = frozenset[str]().__contains__
     data: str = "/nonexistent"
+    subnet: str = ""
 
 
 Rule = Callable[[Props, Tenant], Iterator[str]]
@@ -245,6 +247,18 @@ def check_volume(p: Props, t: Tenant) -> Iterator[str]:
     yield from _carries_labels(p, t)
 
 
+def check_files(p: Props, t: Tenant) -> Iterator[str]:
+    if t.customer is None or not t.volumes(str(p.get("volume"))):
+        yield f"volume {p.get('volume')} is not this stack's"
+
+
+def check_key(p: Props, t: Tenant) -> Iterator[str]:
+    if t.customer is None or p.get("customer") != t.customer:
+        yield f"customer is {p.get('customer')}, and this stack is {t.customer}'s"
+    if t.subnet and p.get("subnet") != t.subnet:
+        yield f"subnet must be {t.subnet}: a key opens the proxy from its own network alone"
+
+
 def check_resource(type_token: str, props: Props, tenant: Tenant) -> list[tuple[str, str]]:
     """Every violation as (rule, message)."""
     if type_token == CONTAINER:
@@ -254,6 +268,10 @@ def check_resource(type_token: str, props: Props, tenant: Tenant) -> list[tuple[
         return [("network", message) for message in check_network(props, tenant)]
     if type_token == VOLUME:
         return [("volume", message) for message in check_volume(props, tenant)]
+    if type_token == FILES:
+        return [("files", message) for message in check_files(props, tenant)]
+    if type_token == KEY:
+        return [("key", message) for message in check_key(props, tenant)]
     if type_token in STACK_TYPES or (tenant.customer is None and type_token in PLATFORM_TYPES):
         return []
     return [("type", f"{type_token} must not be in this stack")]

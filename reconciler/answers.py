@@ -40,7 +40,7 @@ class Answers:
                 e.id for e in state.employees.values() if r.turn and is_expired(
                     e, snapshot.platform.grace_days, r.turn.now))
             programs[stack_of(state.id)] = r.world.customer_program(
-                Wanted(state, kept.get(state.id, frozenset()), expired))
+                Wanted(snapshot.platform, state, kept.get(state.id, frozenset()), expired))
         changes: list[dict[str, Any]] = []
         for stack, program in programs.items():
             run = r.engine.preview(stack.replace("/", "-"), program, refresh=True)

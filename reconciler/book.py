@@ -38,7 +38,9 @@ class Book:
             if customer is not None:
                 kept = frozenset(e.id for e in status.employees(customer)
                                  if e.desired_state == "vanished")
-                self._wanted[customer] = Wanted(store.read_customer(row.revision, customer), kept)
+                self._wanted[customer] = Wanted(
+                    store.snapshot(row.revision).platform,
+                    store.read_customer(row.revision, customer), kept)
             elif row.id == PLATFORM:
                 self.platform = store.snapshot(row.revision).platform
 

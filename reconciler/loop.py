@@ -289,7 +289,7 @@ class Reconciler:
             return applied
         now, grace = _now(), platform.grace_days
         return Wanted(
-            state, (turn.decision.kept or {}).get(customer, frozenset()),
+            platform, state, (turn.decision.kept or {}).get(customer, frozenset()),
             frozenset(e.id for e in state.employees.values() if is_expired(e, grace, now)))
 
     def _fail(self, action: Action, outcome: Outcome) -> None:

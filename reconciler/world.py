@@ -46,8 +46,9 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One customer as it was last applied."""
+    """One customer as it is to be, or was last, applied."""
 
+    platform: Platform
     state: CustomerState
     kept: frozenset[str] = frozenset()
     expired: frozenset[str] = frozenset()
@@ -57,7 +58,7 @@ class World:
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._guard = threading.Lock()
-        self._employees: dict[str, frozenset[str]] = {}  # by stack: who may own a volume there
+        self._tenants: dict[str, Tenant] = {}  # by stack: what its resources may name
         self._expired: set[str] = set()
         self._touched: dict[str, set[str]] = {}  # by customer: containers changed by hand
         self._monitoring: tuple[float, list[Difference]] = (-1e9, [])
@@ -77,15 +78,19 @@ class World:
         """The customer's program; also records what its run may touch."""
         state = wanted.state
         with self._guard:
-            self._employees[f"customer-{state.id}"] = frozenset(state.employees) | wanted.kept
+            stack = f"customer-{state.id}"
+            self._tenants[stack] = tenant_of(
+                self._instance, stack, frozenset(state.employees) | wanted.kept,
+                state.customer.subnet if state.customer else "")
             self._expired |= {self._instance.employee_volume(e) for e in wanted.expired}
             self._touched.pop(state.id, None)
-        return customer.program(self._instance, state, wanted.kept, wanted.expired)
+        return customer.program(self._instance, wanted.platform, state, wanted.kept,
+                                wanted.expired)
 
     def tenant(self, stack: str) -> Tenant:
         """For the policy pack: what a stack's resources may name."""
         with self._guard:
-            return tenant_of(self._instance, stack, self._employees.get(stack, frozenset()))
+            return self._tenants.get(stack) or tenant_of(self._instance, stack, ())
 
     def _may_remove_volume(self, volume: str) -> bool:
         with self._guard:

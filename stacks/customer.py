@@ -8,7 +8,10 @@ import pulumi
 import pulumi_docker as docker
 
 from stacks.container import Container, label_args
-from state_repo.documents import Customer, Employee
+from stacks.identity import identity
+from stacks.model_keys import grant
+from stacks.resources import EmployeeFiles, ModelKey
+from state_repo.documents import Customer, Employee, OfferedModel, Platform
 from state_repo.instance import LABEL_CUSTOMER, LABEL_EMPLOYEE, LABEL_INSTANCE, Instance
 from state_repo.snapshot import CustomerState
 
@@ -22,11 +25,11 @@ def labels(instance: Instance, customer: str, employee: str | None = None) -> di
 
 
 def runs(employee: Employee, customer: Customer) -> bool:
-    return employee.state == "running" and not customer.suspended
+    return employee.state in ("running", "warm") and not customer.suspended
 
 
-def program(instance: Instance, state: CustomerState, kept: Collection[str] = (),
-            expired: Collection[str] = ()) -> Callable[[], None]:
+def program(instance: Instance, platform: Platform, state: CustomerState,
+            kept: Collection[str] = (), expired: Collection[str] = ()) -> Callable[[], None]:
     """The Pulumi program of one customer.
 
     `kept`: employees whose document vanished: no container, their volume stays. `expired`:
@@ -53,7 +56,8 @@ def program(instance: Instance, state: CustomerState, kept: Collection[str] = ()
             volume = _volume(instance, f"volume-{employee.id}",
                              instance.employee_volume(employee.id), customer.id, employee.id)
             if employee.state != "retired":
-                _employee(instance, customer, employee, [network, knowledge, volume])
+                files = _files(instance, platform, state, employee, volume)
+                _employee(instance, customer, employee, [network, knowledge, files])
     return define
 
 
@@ -62,6 +66,22 @@ def _volume(instance: Instance, logical: str, name: str, customer: str,
     return docker.Volume(logical, name=name, labels=[
         docker.VolumeLabelArgs(label=k, value=v)
         for k, v in sorted(labels(instance, customer, employee).items())])
+
+
+def _files(instance: Instance, platform: Platform, state: CustomerState, employee: Employee,
+           volume: docker.Volume) -> EmployeeFiles:
+    """The employee's key, and its identity in its volume."""
+    customer = state.customer
+    assert customer is not None
+    key = ModelKey(f"key-{employee.id}", **grant(customer, employee))
+    # A model that is no longer offered: the policy says so, to whoever changes the document next.
+    model = platform.models.get(employee.model.name, OfferedModel())
+    who = identity(instance, customer, employee, state.lessons, model)
+    return EmployeeFiles(
+        f"files-{employee.id}", depends_on=[volume, key], employee=employee.id,
+        volume=instance.employee_volume(employee.id), config=who.config,
+        managed=dict(who.managed), replaced=dict(who.replaced), once=dict(who.once),
+        generation=employee.restarts)
 
 
 def _employee(instance: Instance, customer: Customer, employee: Employee,
@@ -89,7 +109,7 @@ def _employee(instance: Instance, customer: Customer, employee: Employee,
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(
             name=instance.network_name(customer.id))],
         mounts=[
-            docker.ContainerMountArgs(type="volume", target="/work",
+            docker.ContainerMountArgs(type="volume", target="/data",
                                       source=instance.employee_volume(employee.id)),
             docker.ContainerMountArgs(type="volume", target="/shared", read_only=True,
                                       source=instance.knowledge_volume(customer.id)),
@@ -97,8 +117,8 @@ def _employee(instance: Instance, customer: Customer, employee: Employee,
         tmpfs={"/tmp": "rw,noexec,nosuid,nodev,size=256m,mode=1777"},
         shm_size=256,
         labels=label_args(labels(instance, customer.id, employee.id)),
-        envs=[f"IW_EMPLOYEE_ID={employee.id}", f"IW_EMPLOYEE_NAME={employee.name}",
-              f"IW_ROLE={employee.role}", f"IW_RESTARTS={employee.restarts}"],
+        # Who the employee is stands in its files, which can change under a running container.
+        envs=[f"IW_EMPLOYEE_ID={employee.id}", f"IW_RESTARTS={employee.restarts}"],
         # Docker's own check is a backstop; the reconciler asks the health endpoint itself.
         healthcheck=docker.ContainerHealthcheckArgs(
             tests=["CMD", "/opt/employee/healthcheck"], interval="15s", timeout="4s",

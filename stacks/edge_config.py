@@ -10,10 +10,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from stacks.identity import SCOPES
 from state_repo.instance import Instance
 
 ADMIN_IN_CONTAINER = "unix//run/edge/admin.sock"
-_FORGEABLE = ["X-User", "X-Upstream", "X-Forwarded-User"]
+_FORGEABLE = ["X-User", "X-Upstream", "X-Forwarded-User", "X-Customer", "X-Desk-Access",
+              "X-OpenClaw-Scopes"]
+# What an employee is told of where its visitor is: nothing (RFC 5737). OpenClaw refuses a visitor
+# on loopback, which is where a browser on this very machine comes from.
+_VISITOR = "192.0.2.1"
+# A socket is asked again after this long whether it may still be open.
+_SOCKET_LIFETIME = "1h"
 Config = dict[str, Any]
 
 
@@ -32,8 +39,11 @@ def edge_config(instance: Instance) -> Config:
             _host([instance.app_host], [{
                 "handler": "reverse_proxy", "upstreams": [{"dial": app}], "flush_interval": -1,
                 "headers": {"request": {"delete": list(_FORGEABLE)}}}]),
-            _host([f"*.gw.{instance.domain}", f"*.vnc.{instance.domain}"],
-                  [_authorise(app), _employee(instance.app_url)]),
+            _host([f"*.gw.{instance.domain}"],
+                  [_authorise(app), _employee(instance.app_url, _gateway())]),
+            _viewer(instance),
+            _host([f"*.vnc.{instance.domain}"],
+                  [_authorise(app), _employee(instance.app_url, _desk())]),
             {"handle": [{"handler": "static_response", "status_code": 404,
                          "body": "There is nothing at this address.\n"}]},
         ],
@@ -71,12 +81,36 @@ def _authorise(app: str) -> Config:
             "match": {"status_code": [2]},
             "routes": [{"handle": [
                 {"handler": "vars", "upstream": "{http.reverse_proxy.header.X-Upstream}",
-                 "user": "{http.reverse_proxy.header.X-User}"}]}],
+                 "user": "{http.reverse_proxy.header.X-User}",
+                 "customer": "{http.reverse_proxy.header.X-Customer}",
+                 "access": "{http.reverse_proxy.header.X-Desk-Access}"}]}],
         }],
     }
 
 
-def _employee(origin: str) -> Config:
+def _gateway() -> dict[str, list[str]]:
+    """OpenClaw trusts the edge to say who comes (its trusted-proxy mode), and may give a visitor
+    no more than these scopes."""
+    return {"X-Forwarded-User": ["{http.vars.customer}"], "X-Forwarded-For": [_VISITOR],
+            "X-OpenClaw-Scopes": [",".join(SCOPES)]}
+
+
+def _desk() -> dict[str, list[str]]:
+    return {"X-Desk-Access": ["{http.vars.access}"], "X-Forwarded-For": [_VISITOR]}
+
+
+def _viewer(instance: Instance) -> Config:
+    """noVNC's files: the same for everybody, without a question to the web app for each of the
+    fifty that a page loads."""
+    return {"match": [{"host": [f"*.vnc.{instance.domain}"], "path": ["/novnc/*"]}],
+            "terminal": True, "handle": [
+                {"handler": "headers", "response": {"set": {
+                    "Cache-Control": ["public, max-age=86400"],
+                    "X-Content-Type-Options": ["nosniff"]}}},
+                {"handler": "file_server", "root": "/srv"}]}
+
+
+def _employee(origin: str, headers: dict[str, list[str]]) -> Config:
     """Dials the employee. It gets neither the visitor's session nor a header that a visitor could
     forge, and it may be framed by the dashboard's exact origin alone."""
     ancestors = f"frame-ancestors {origin}"
@@ -85,10 +119,11 @@ def _employee(origin: str) -> Config:
         "upstreams": [{"dial": "{http.vars.upstream}"}],
         "flush_interval": -1,
         "stream_close_delay": "12h",
+        "stream_timeout": _SOCKET_LIFETIME,
         "headers": {
-            "request": {"set": {"X-User": ["{http.vars.user}"],
-                                "X-Forwarded-User": ["{http.vars.user}"]},
-                        "delete": ["Cookie", "Authorization", "X-Upstream"]},
+            "request": {"set": {"X-User": ["{http.vars.user}"], **headers},
+                        "delete": ["Cookie", "Authorization",
+                                   *(name for name in _FORGEABLE if name not in {"X-User", *headers})]},
             "response": {
                 "delete": ["X-Frame-Options"],
                 "replace": {"Content-Security-Policy": [

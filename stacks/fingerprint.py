@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from stacks.customer import runs
+from stacks.model_keys import grant, is_registered
 from stacks.observed import ContainerSeen, DockerReality
 from state_repo.instance import Instance
 from state_repo.snapshot import CustomerState
@@ -32,6 +33,9 @@ def customer_differences(instance: Instance, state: CustomerState, reality: Dock
         if volume not in reality.volumes:
             yield "volume", volume, "it is gone"
     for employee in state.employees.values():
+        if employee.state != "retired" and employee.id not in expired and not is_registered(
+                instance, grant(customer, employee)):
+            yield "key", employee.id, "the model proxy does not know it, or knows something else"
         name = instance.container_name(employee.id)
         seen = reality.containers.get(name)
         if employee.state == "retired":

@@ -1,8 +1,9 @@
 """The host's rules for containers, as iptables prints them, so that reading is comparing.
 
 Docker separates bridges from each other, not from the host: whatever listens on 0.0.0.0 there is
-open to every container, and DOCKER-USER never sees that traffic. So two chains of ours: one in
-INPUT (the host), one in DOCKER-USER (what is forwarded).
+open to every container, and DOCKER-USER never sees that traffic. So chains of ours: one in
+INPUT (the host), one in DOCKER-USER (what is forwarded), and one that keeps the rest of the world
+away from the model proxy's port.
 """
 
 from __future__ import annotations
@@ -15,30 +16,37 @@ from stacks.providers.servicer import Inputs, Kind
 
 _CLOSED = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16",
            "127.0.0.0/8", "224.0.0.0/4")
+CHAINS = ("HOST", "FORWARD", "PROXY")  # after the instance's prefix
 _ANSWERS = "-m conntrack --ctstate RELATED,ESTABLISHED"
 
 
 def expected(inputs: Inputs) -> dict[str, list[str]]:
     """The rules by program: `iptables` and `ip6tables`."""
-    host, forward = chains(inputs)
+    host, forward, proxy = chains(inputs)
+    port = f"-p tcp -m tcp --dport {int(inputs['proxyPort'])}"
     bridges = f"{inputs['bridges']}+"
-    jumps = [f"-A INPUT -i {bridges} -j {host}", f"-A DOCKER-USER -i {bridges} -j {forward}"]
+    jumps = [f"-A INPUT -i {bridges} -j {host}", f"-A INPUT {port} -j {proxy}",
+             f"-A DOCKER-USER -i {bridges} -j {forward}"]
     return {
         "iptables": [
             *jumps,
             f"-A {host} {_ANSWERS} -j ACCEPT",
-            f"-A {host} -p tcp -m tcp --dport {int(inputs['proxyPort'])} -j ACCEPT",
+            f"-A {host} {port} -j ACCEPT",
             f"-A {host} -j DROP",
             f"-A {forward} {_ANSWERS} -j RETURN",
             *(f"-A {forward} -d {closed} -j DROP" for closed in _CLOSED),
             f"-A {forward} -j RETURN",
+            # The model proxy listens on every address, since bridges come and go.
+            f"-A {proxy} -i lo -j RETURN",
+            f"-A {proxy} -i {bridges} -j RETURN",
+            f"-A {proxy} -j DROP",
         ],
         "ip6tables": [jumps[0], f"-A {host} -j DROP"],
     }
 
 
-def chains(inputs: Inputs) -> tuple[str, str]:
-    return f"{inputs['chain']}-HOST", f"{inputs['chain']}-FORWARD"
+def chains(inputs: Inputs) -> tuple[str, str, str]:
+    return tuple(f"{inputs['chain']}-{name}" for name in CHAINS)  # type: ignore[return-value]
 
 
 def observed(inputs: Inputs) -> dict[str, list[str]]:
@@ -52,8 +60,7 @@ def observed(inputs: Inputs) -> dict[str, list[str]]:
         real[tool].sort(key=lambda line: not line.startswith(("-A INPUT", "-A DOCKER-USER")))
         real[tool] = ([x for x in real[tool] if x.startswith("-A INPUT")]
                       + [x for x in real[tool] if x.startswith("-A DOCKER-USER")]
-                      + [x for x in real[tool] if f"-A {names[0]} " in x]
-                      + [x for x in real[tool] if f"-A {names[1]} " in x])
+                      + [x for chain in chains(inputs) for x in real[tool] if f"-A {chain} " in x])
     return real
 
 
@@ -81,7 +88,7 @@ class Firewall(Kind):
                 _run([tool, "-w", "-X", chain], check=False)
 
 
-def _apply(tool: str, names: tuple[str, str], rules: list[str]) -> None:
+def _apply(tool: str, names: tuple[str, ...], rules: list[str]) -> None:
     """Puts our chains in place in one step, then the jumps to them, first in their chain."""
     inner = [rule for rule in rules if rule.startswith(tuple(f"-A {name} " for name in names))]
     text = "\n".join(["*filter", *(f":{name} - [0:0]" for name in names), *inner, "COMMIT", ""])

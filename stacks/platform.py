@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from stacks import dns_zone, monitoring_config
+from stacks import dns_zone, model_keys, model_proxy, monitoring_config
 from stacks.container import Container, label_args
 from stacks.edge_config import bootstrap, edge_config
 from stacks.resources import ConfigFile, EdgeConfig, Firewall, Folder, Zone
@@ -18,8 +18,9 @@ from stacks.secret_files import reference
 from state_repo.documents import Platform
 from state_repo.instance import LABEL_INSTANCE, LABEL_PLATFORM, Instance
 
-PARTS = ("edge", "dns", "prometheus", "alertmanager", "blackbox", "node-exporter")
-_UIDS = {"edge": 10002, "dns": 10003, "monitoring": 10004}
+PARTS = ("edge", "dns", "model-proxy", "prometheus", "alertmanager", "blackbox", "node-exporter")
+_UIDS = {"edge": 10002, "dns": 10003, "monitoring": 10004, "model-proxy": model_keys.UID}
+_IMAGES = ("edge", "dns", "monitoring", "model-proxy")
 Files = dict[str, str]
 
 
@@ -34,7 +35,7 @@ def zone_inputs(instance: Instance, platform: Platform) -> dict[str, Any]:
             "records": dns_zone.records(instance, dns.address, dns.ttl)}
 
 
-def config_files(instance: Instance) -> dict[str, Files]:
+def config_files(instance: Instance, platform: Platform) -> dict[str, Files]:
     """By part, each file below the data folder (path to content)."""
     dns = "\n".join([
         "launch=gsqlite3", "gsqlite3-database=/data/pdns.sqlite3", "gsqlite3-dnssec=no",
@@ -48,6 +49,7 @@ def config_files(instance: Instance) -> dict[str, Files]:
     return {
         "edge": {"config/edge/bootstrap.json": json.dumps(bootstrap())},
         "dns": {"config/dns/pdns.conf": dns},
+        "model-proxy": {"config/model_proxy/config.yaml": model_proxy.config(platform)},
         "prometheus": {"config/prometheus/prometheus.yml": monitoring_config.prometheus(instance),
                        "config/prometheus/rules.yml": monitoring_config.rules()},
         "alertmanager": {"config/alertmanager/alertmanager.yml": monitoring_config.alertmanager()},
@@ -59,10 +61,10 @@ def program(instance: Instance, platform: Platform) -> Callable[[], None]:
     """The Pulumi program of the platform."""
     def define() -> None:
         Firewall("firewall", **firewall_inputs(instance))
-        files = config_files(instance)
-        if {"edge", "dns", "monitoring"} - set(platform.images):
-            raise pulumi.RunError("platform.yaml names no image for each of edge, dns and "
-                                  "monitoring; `make run` sets them")
+        files = config_files(instance, platform)
+        if missing := [part for part in _IMAGES if part not in platform.images]:
+            raise pulumi.RunError(f"platform.yaml names no image for {', '.join(missing)}; "
+                                  "`make run` sets them")
         edge = _part(instance, platform, "edge", "edge", files["edge"],
                      ["caddy", "run", "--config", "/etc/edge/bootstrap.json"],
                      {"data/edge": "/data", "run/edge": "/run/edge"}, memory=512,
@@ -76,6 +78,11 @@ def program(instance: Instance, platform: Platform) -> Callable[[], None]:
         else:
             zone_needs = []
         Zone("zone", depends_on=zone_needs, **zone_inputs(instance, platform))
+        _part(instance, platform, "model-proxy", "model-proxy", files["model-proxy"],
+              ["python3", "/opt/model-proxy/serve.py"], {"data/model_proxy": "/data"},
+              read_only={model_keys.FOLDER: "/etc/model_proxy/keys"}, memory=1024,
+              # Every bridge's own address of the host; the firewall closes it to all others.
+              envs=["IW_HOST=0.0.0.0", f"IW_PORT={instance.ports['model_proxy']}"])
         _monitoring(instance, platform, files)
     return define
 
@@ -102,17 +109,19 @@ def _monitoring(instance: Instance, platform: Platform, files: dict[str, Files])
 
 def _part(instance: Instance, platform: Platform, part: str, image: str, files: Files,
           command: list[str], folders: dict[str, str], *, memory: int = 256,
-          envs: list[str] | None = None, low_port: bool = False, reload: str = "") -> Container:
+          read_only: dict[str, str] | None = None, envs: list[str] | None = None,
+          low_port: bool = False, reload: str = "") -> Container:
     """One service of the platform: on the host's network (the edge dials containers' addresses),
     everything else as tight as an employee. A change of its files replaces it, unless it can
     reload them."""
     uid = _UIDS[image]
-    inside = f"/etc/{image}"
+    inside, closed = f"/etc/{image.replace('-', '_')}", read_only or {}
     made: list[pulumi.Resource] = [
         Folder(f"{part}-{path.replace('/', '-')}", path=path, uid=uid, mode="0750")
-        for path in folders]
-    mounts = [docker.ContainerMountArgs(type="bind", source=str(instance.data / path), target=to)
-              for path, to in folders.items()]
+        for path in [*folders, *closed]]
+    mounts = [docker.ContainerMountArgs(type="bind", source=str(instance.data / path), target=to,
+                                        read_only=path in closed)
+              for path, to in (folders | closed).items()]
     for path, content in files.items():
         name = path.rpartition("/")[2]
         more: dict[str, Any] = {"reload": reload} if reload else {}

@@ -32,7 +32,7 @@ def container_differences(instance: Instance, platform: Platform,
             yield "container", name, "it is gone"
         elif not seen.running:
             yield "container", name, "it does not run"
-    for files in config_files(instance).values():
+    for files in config_files(instance, platform).values():
         for path, content in files.items():
             if not is_current(instance, {"path": path, "content": content}):
                 yield "file", path, "it was changed or removed"

@@ -29,6 +29,18 @@ class ConfigFile(_Ours):
     kind = "instantworker:host:ConfigFile"
 
 
+class EmployeeFiles(_Ours):
+    """Our files in an employee's volume; see `stacks.employee_files`."""
+
+    kind = "instantworker:employee:Files"
+
+
+class ModelKey(_Ours):
+    """An employee's key for the model proxy; see `stacks.model_keys`."""
+
+    kind = "instantworker:model:Key"
+
+
 class Firewall(_Ours):
     """Our chains in INPUT and DOCKER-USER: `bridges` (prefix of interfaces), `chain` (prefix of
     chain names), `proxyPort` (the one port of the host that containers reach)."""

@@ -27,6 +27,10 @@ def secret(instance: Instance, name: str) -> str:
     return path.read_text().strip()
 
 
+def remove_secret(instance: Instance, name: str) -> None:
+    (instance.secrets_path / name).unlink(missing_ok=True)
+
+
 def reference(name: str) -> str:
     return f"@secret:{name}@"
 

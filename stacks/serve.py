@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from stacks.dns_zone import Zone
 from stacks.edge import EdgeConfig
+from stacks.employee_files import EmployeeFiles
 from stacks.firewall import Firewall
 from stacks.host_files import ConfigFile, Folder
+from stacks.model_keys import ModelKey
 from stacks.providers.docker_container import Container
 from stacks.providers.docker_network import Network
 from stacks.providers.docker_volume import Volume
@@ -22,5 +24,5 @@ def serve(instance: Instance, may_remove_volume: Callable[[str], bool]) -> Provi
             Container(), Network(), Volume(may_remove_volume, instance.backups_path)]),
         "instantworker": Provider("instantworker", "1.0.0", [
             Zone(instance), EdgeConfig(instance), Firewall(), Folder(instance),
-            ConfigFile(instance)]),
+            ConfigFile(instance), EmployeeFiles(instance), ModelKey(instance)]),
     })

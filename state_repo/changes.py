@@ -10,7 +10,7 @@ import ipaddress
 import re
 import secrets
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from state_repo.documents import (
     Customer,
     Employee,
     EmployeeState,
+    Lesson,
     Platform,
     Resources,
     customer_path,
@@ -66,7 +67,7 @@ def create_customer(store: Store, author: Author, customer: str, name: str,
         if view.customer is not None:
             raise ChangeError(f"customer {customer} exists already; choose another id")
         made[:] = [Customer(customer, name, max_employees, _free_subnet(view))]
-        return {customer_path(customer): dump(made[0])}
+        return {customer_path(customer): dump(made[0]), **_blanks(view.platform, made[0], {})}
     sha = store.commit(author, f"Create customer {customer} with {max_employees} seats", change,
                        customer)
     return made[0], sha
@@ -81,7 +82,7 @@ def set_seats(store: Store, author: Author, customer: str, max_employees: int | 
         made[:] = [replace(
             old, max_employees=old.max_employees if max_employees is None else max_employees,
             suspended=old.suspended if suspended is None else suspended)]
-        return {old.path: dump(made[0])}
+        return {old.path: dump(made[0]), **_blanks(view.platform, made[0], view.employees)}
     sha = store.commit(author, f"Change seats of {customer}", change, customer)
     return made[0], sha
 
@@ -89,21 +90,41 @@ def set_seats(store: Store, author: Author, customer: str, max_employees: int | 
 def hire(store: Store, author: Author, customer: str, name: str, role: str, *,
          instructions: str = "", skills: tuple[str, ...] = (),
          resources: Resources | None = None) -> tuple[Employee, str]:
-    """Adds a running employee with an id of its own. Raises what `Store.commit` raises, and
-    NotFoundError for an unknown customer."""
+    """Adds a running employee: claims the blank that is kept warm, if any, under the id that it
+    has; else under a new one. The next blank is asked for in the same commit. Raises what
+    `Store.commit` raises, and NotFoundError for an unknown customer."""
     identifier = mint_id(name)
     made: list[Employee] = []
 
     def change(view: CustomerView) -> Files:
-        _customer(view, customer)
-        if "employee" not in view.platform.images:
-            raise ChangeError("platform.yaml names no employee image; `make run` sets it")
-        made[:] = [Employee(identifier, customer, name, role, view.platform.images["employee"],
+        company = _customer(view, customer)
+        image = _employee_image(view.platform)
+        warm = next((e for e in view.employees.values() if e.state == "warm"), None)
+        made[:] = [Employee(warm.id if warm else identifier, customer, name, role,
+                            warm.image if warm else image,
                             resources=resources or view.platform.defaults, skills=skills,
                             instructions=instructions)]
-        return {made[0].path: dump(made[0])}
-    sha = store.commit(author, f"Hire {name} ({identifier}) for {customer}", change, customer)
+        after = {**view.employees, made[0].id: made[0]}
+        return {made[0].path: dump(made[0]), **_blanks(view.platform, company, after)}
+    sha = store.commit(author, f"Hire {name} for {customer}", change, customer)
     return made[0], sha
+
+
+def _blanks(platform: Platform, customer: Customer, employees: Mapping[str, Employee]) -> Files:
+    """Blanks to add, so that enough are kept warm for the seats that are free."""
+    taken = sum(e.state in ("running", "paused") for e in employees.values())
+    warm = sum(e.state == "warm" for e in employees.values())
+    wanted = min(platform.warm_per_customer, customer.max_employees - taken) - warm
+    fresh = [Employee(mint_id("emp"), customer.id, "Ready to be hired", "Nobody yet",
+                      _employee_image(platform), state="warm", resources=platform.defaults)
+             for _ in range(wanted)]
+    return {e.path: dump(e) for e in fresh}
+
+
+def _employee_image(platform: Platform) -> str:
+    if "employee" not in platform.images:
+        raise ChangeError("platform.yaml names no employee image; `make run` sets it")
+    return platform.images["employee"]
 
 
 def change(store: Store, author: Author, customer: str, employee: str,
@@ -130,6 +151,22 @@ def retry(store: Store, author: Author, customer: str, employee: str) -> tuple[E
     """Replaces the container; files and memory stay."""
     return _edit(store, author, customer, employee, "Retry",
                  lambda e: replace(_present(e), restarts=e.restarts + 1))
+
+
+def rotate_key(store: Store, author: Author, customer: str, employee: str) -> tuple[Employee, str]:
+    """Makes a new key for the model proxy and revokes the old one."""
+    return _edit(store, author, customer, employee, "Rotate the model key of", lambda e: replace(
+        _present(e), model=replace(e.model, key_version=e.model.key_version + 1)))
+
+
+def decide_lesson(store: Store, author: Author, lesson: Lesson) -> str:
+    """Records that a lesson was approved (every employee of the company is told) or rejected."""
+    def change(view: CustomerView) -> Files:
+        _customer(view, lesson.customer)
+        return {lesson.path: dump(lesson)}
+    verb = "Approve" if lesson.state == "approved" else "Reject"
+    return store.commit(author, f"{verb} a lesson of {lesson.employee} ({lesson.customer})",
+                        change, lesson.customer)
 
 
 def retire(store: Store, author: Author, customer: str, employee: str, *,
@@ -159,6 +196,8 @@ def _edit(store: Store, author: Author, customer: str, employee: str, verb: str,
 def _present(employee: Employee) -> Employee:
     if employee.state == "retired":
         raise ChangeError(f"{employee.id} is retired, and an id is never used again; hire anew")
+    if employee.state == "warm":
+        raise ChangeError(f"{employee.id} is nobody yet: it is kept ready for the next hire")
     return employee
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 API_VERSION = "instantworker/v1"
-EmployeeState = Literal["running", "paused", "retired"]
+EmployeeState = Literal["warm", "running", "paused", "retired"]
+LessonState = Literal["approved", "rejected"]
 PLATFORM_PATH = "platform.yaml"
 
 
@@ -21,6 +22,10 @@ def customer_path(customer: str) -> str:
 
 def employee_path(customer: str, employee: str) -> str:
     return f"customers/{customer}/employees/{employee}.yaml"
+
+
+def lesson_path(customer: str, lesson: str) -> str:
+    return f"customers/{customer}/lessons/{lesson}.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +52,20 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Model:
+    """What it may ask of the model proxy. `name`: one of the platform's models. `key_version`:
+    a new number makes a new key and revokes the old one."""
+
     name: str = "default"
     monthly_budget_usd: float = 20.0
     requests_per_minute: int = 60
+    key_version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Employee:
     """`image` ends in `@sha256:<64 hex>`. `retired_at`: RFC 3339, with `state: retired`.
-    `restarts`: raised by a retry; a new number replaces the container."""
+    `restarts`: raised by a retry; a new number replaces the container. `state: warm`: booted and
+    nobody yet: a hire claims it, under the id that it has."""
 
     id: str
     customer: str
@@ -77,17 +87,37 @@ class Employee:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """`subnet`: CIDR of its network, out of the platform's pool, never another customer's."""
+    """`subnet`: CIDR of its network, out of the platform's pool, never another customer's.
+    `monthly_budget_usd`: of all its employees together; None: the sum of theirs."""
 
     id: str
     name: str
     max_employees: int
     subnet: str
     suspended: bool = False
+    monthly_budget_usd: float | None = None
 
     @property
     def path(self) -> str:
         return customer_path(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What an employee learned, and what its company decided about it. An approved lesson
+    reaches every employee of the company. `learned_on`: YYYY-MM-DD."""
+
+    id: str
+    customer: str
+    employee: str
+    state: LessonState
+    lesson: str
+    evidence: str
+    learned_on: str
+
+    @property
+    def path(self) -> str:
+        return lesson_path(self.customer, self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +156,43 @@ class Dns:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferedModel:
+    """A model that employees may use. `model`: LiteLLM's name, such as `openai/gpt-5-mini`, or
+    `demo`: a labelled answer that needs no provider. `secret`: the file in the secrets' folder
+    that holds the provider's key. `api_base`: of an OpenAI-compatible server, if not the
+    provider's own. Prices in USD per million tokens; sizes in tokens."""
+
+    model: str = "demo"
+    secret: str | None = None
+    api_base: str | None = None
+    input_usd_per_million: float = 0.0
+    output_usd_per_million: float = 0.0
+    context_tokens: int = 128_000
+    max_output_tokens: int = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """An employee that nobody watches and that does nothing for `after_minutes` is put to sleep
+    (0: never). Asleep it keeps `memory_mb` in memory and the rest in swap."""
+
+    after_minutes: float = 15.0
+    memory_mb: int = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What one employee's volume, and one company's knowledge, may hold, in MiB."""
+
+    employee_mb: int = 5_120
+    knowledge_mb: int = 2_048
+
+
+@dataclass(frozen=True, slots=True)
 class Platform:
-    """`images`: by part (employee, edge, dns, monitoring), each by digest."""
+    """`images`: by part (employee, model-proxy, edge, dns, monitoring), each by digest.
+    `models`: what is offered, by the name that employees use. `warm_per_customer`: booted blanks
+    kept ready for each customer that has a free seat."""
 
     images: dict[str, str]
     network: NetworkPool = field(default_factory=NetworkPool)
@@ -135,6 +200,10 @@ class Platform:
     limits: Limits = field(default_factory=Limits)
     brakes: Brakes = field(default_factory=Brakes)
     dns: Dns = field(default_factory=Dns)
+    models: dict[str, OfferedModel] = field(default_factory=lambda: {"default": OfferedModel()})
+    sleep: Sleep = field(default_factory=Sleep)
+    storage: Storage = field(default_factory=Storage)
+    warm_per_customer: int = 0
     grace_days: int = 14
 
     @property
@@ -142,4 +211,4 @@ class Platform:
         return PLATFORM_PATH
 
 
-Document = Platform | Customer | Employee
+Document = Platform | Customer | Employee | Lesson

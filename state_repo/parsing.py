@@ -21,11 +21,15 @@ from state_repo.documents import (
     Dns,
     Document,
     Employee,
+    Lesson,
     Limits,
     Model,
     NetworkPool,
+    OfferedModel,
     Platform,
     Resources,
+    Sleep,
+    Storage,
     Violation,
 )
 from state_repo.schema import SCHEMAS, schema_for
@@ -228,14 +232,28 @@ def _plain_employee(e: Employee) -> dict[str, Any]:
 
 def _customer(values: dict[str, Any]) -> Customer:
     spec, metadata = values["spec"], values["metadata"]
+    budget = spec.get("monthlyBudgetUsd")
     return Customer(metadata["id"], metadata["name"], spec["maxEmployees"],
-                    spec["network"]["subnet"], spec.get("suspended", False))
+                    spec["network"]["subnet"], spec.get("suspended", False),
+                    None if budget is None else float(budget))
 
 
 def _plain_customer(c: Customer) -> dict[str, Any]:
+    budget = {} if c.monthly_budget_usd is None else {"monthlyBudgetUsd": c.monthly_budget_usd}
     return {"metadata": {"id": c.id, "name": c.name},
-            "spec": {"maxEmployees": c.max_employees, "suspended": c.suspended,
+            "spec": {"maxEmployees": c.max_employees, "suspended": c.suspended, **budget,
                      "network": {"subnet": c.subnet}}}
+
+
+def _lesson(values: dict[str, Any]) -> Lesson:
+    spec = {_snake(name): value for name, value in values["spec"].items()}
+    return Lesson(**values["metadata"], **spec)
+
+
+def _plain_lesson(x: Lesson) -> dict[str, Any]:
+    return {"metadata": {"id": x.id, "customer": x.customer, "employee": x.employee},
+            "spec": {"state": x.state, "learnedOn": x.learned_on, "lesson": x.lesson,
+                     "evidence": x.evidence}}
 
 
 def _platform(values: dict[str, Any]) -> Platform:
@@ -244,19 +262,28 @@ def _platform(values: dict[str, Any]) -> Platform:
         images=dict(spec["images"]), network=_build(NetworkPool, spec.get("network")),
         defaults=_build(Resources, spec.get("defaults", {}).get("resources")),
         limits=_build(Limits, spec.get("limits")), brakes=_build(Brakes, spec.get("brakes")),
-        dns=_build(Dns, spec.get("dns")), grace_days=spec.get("graceDays", 14))
+        dns=_build(Dns, spec.get("dns")),
+        models={name: _build(OfferedModel, values) for name, values in spec.get(
+            "models", {"default": {}}).items()},
+        sleep=_build(Sleep, spec.get("sleep")), storage=_build(Storage, spec.get("storage")),
+        warm_per_customer=spec.get("warmPerCustomer", 0), grace_days=spec.get("graceDays", 14))
 
 
 def _plain_platform(p: Platform) -> dict[str, Any]:
     return {"spec": {
         "images": dict(sorted(p.images.items())), "network": _values(p.network),
         "defaults": {"resources": _values(p.defaults)}, "limits": _values(p.limits),
-        "brakes": _values(p.brakes), "dns": _values(p.dns), "graceDays": p.grace_days}}
+        "brakes": _values(p.brakes), "dns": _values(p.dns),
+        "models": {name: {k: v for k, v in _values(model).items() if v is not None}
+                   for name, model in sorted(p.models.items())},
+        "sleep": _values(p.sleep), "storage": _values(p.storage),
+        "warmPerCustomer": p.warm_per_customer, "graceDays": p.grace_days}}
 
 
-_BUILD: dict[str, Any] = {"Employee": _employee, "Customer": _customer, "Platform": _platform}
+_BUILD: dict[str, Any] = {"Employee": _employee, "Customer": _customer, "Platform": _platform,
+                          "Lesson": _lesson}
 _PLAIN: dict[str, Any] = {"Employee": _plain_employee, "Customer": _plain_customer,
-                          "Platform": _plain_platform}
+                          "Platform": _plain_platform, "Lesson": _plain_lesson}
 
 
 class _BlockDumper(_Dumper):  # type: ignore[misc, valid-type]

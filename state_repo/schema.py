@@ -11,7 +11,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from state_repo.documents import API_VERSION, Brakes, Dns, Limits, Model, NetworkPool, Resources
+from state_repo.documents import (
+    API_VERSION,
+    Brakes,
+    Dns,
+    Limits,
+    Model,
+    NetworkPool,
+    OfferedModel,
+    Resources,
+    Sleep,
+    Storage,
+)
 
 ID = {"type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "maxLength": 40,
       "description": "DNS-safe: a-z, 0-9 and single hyphens, a letter first; never reused."}
@@ -48,8 +59,9 @@ def _employee() -> dict[str, Any]:
     metadata = _object({"id": ID, "customer": ID, "name": NAME, "role": NAME},
                        ("id", "customer", "name", "role"))
     spec = _object({
-        "state": {"enum": ["running", "paused", "retired"], "description":
-                  "paused: stopped, all kept. retired: removed; files kept for the grace period."},
+        "state": {"enum": ["warm", "running", "paused", "retired"], "description":
+                  "warm: booted, nobody yet. paused: stopped, all kept. retired: removed; files "
+                  "kept for the grace period."},
         "retiredAt": {"type": "string", "format": "date-time",
                       "description": "When it was retired (RFC 3339); only with state: retired."},
         "image": IMAGE,
@@ -57,6 +69,7 @@ def _employee() -> dict[str, Any]:
             "name": NAME | {"default": model.name},
             "monthlyBudgetUsd": _number(model.monthly_budget_usd, 0, 100000, "Spend a month."),
             "requestsPerMinute": _number(model.requests_per_minute, 1, 10000, "Calls a minute."),
+            "keyVersion": _number(model.key_version, 1, 1000000, "A new number makes a new key."),
         }),
         "resources": _resources(),
         "skills": {"type": "array", "items": ID, "uniqueItems": True, "maxItems": 50},
@@ -74,13 +87,45 @@ def _customer() -> dict[str, Any]:
                          "description": "Seats: employees that are not retired."},
         "suspended": {"type": "boolean", "default": False,
                       "description": "Stops every employee; nothing is lost."},
+        "monthlyBudgetUsd": {"type": "number", "minimum": 0, "maximum": 10000000, "description":
+                             "Model spend a month of all employees together."},
         "network": _object({"subnet": CIDR}, ("subnet",)),
     }, ("maxEmployees", "network"))
     return _document("Customer", spec, metadata)
 
 
+def _lesson() -> dict[str, Any]:
+    metadata = _object({"id": ID, "customer": ID, "employee": ID}, ("id", "customer", "employee"))
+    text = {"type": "string", "minLength": 1, "maxLength": 2000}
+    spec = _object({
+        "state": {"enum": ["approved", "rejected"], "description":
+                  "approved: every employee of the company is told."},
+        "lesson": text | {"description": "What was learned, in one or two sentences."},
+        "evidence": text | {"description": "How it is known."},
+        "learnedOn": {"type": "string", "format": "date", "description": "YYYY-MM-DD."},
+    }, ("state", "lesson", "evidence", "learnedOn"))
+    return _document("Lesson", spec, metadata)
+
+
+def _offered_model() -> dict[str, Any]:
+    given = OfferedModel()
+    price = "USD per million tokens."
+    return _object({
+        "model": NAME | {"default": given.model, "description":
+                         "LiteLLM's name (provider/model), or demo."},
+        "secret": ID | {"maxLength": 64, "description": "The secret file with its key."},
+        "apiBase": {"type": "string", "pattern": "^https?://[^\\s]+$", "maxLength": 300,
+                    "description": "Of an OpenAI-compatible server."},
+        "inputUsdPerMillion": _number(given.input_usd_per_million, 0, 100000, price),
+        "outputUsdPerMillion": _number(given.output_usd_per_million, 0, 100000, price),
+        "contextTokens": _number(given.context_tokens, 1024, 100000000, "Its context window."),
+        "maxOutputTokens": _number(given.max_output_tokens, 16, 10000000, "Of one answer."),
+    }, ("model",))
+
+
 def _platform() -> dict[str, Any]:
     pool, limits, brakes, dns = NetworkPool(), Limits(), Brakes(), Dns()
+    sleep, storage = Sleep(), Storage()
     spec = _object({
         "images": {"type": "object", "additionalProperties": IMAGE, "required": ["employee"],
                    "description": "What parts run, by digest."},
@@ -101,6 +146,17 @@ def _platform() -> dict[str, Any]:
             "address": {"type": "string", "format": "ipv4", "default": dns.address},
             "ttl": _number(dns.ttl, 1, 86400, "Seconds."),
         }),
+        "models": {"type": "object", "additionalProperties": _offered_model(), "minProperties": 1,
+                   "description": "What employees may use, by the name they use."},
+        "sleep": _object({
+            "afterMinutes": _number(sleep.after_minutes, 0, 100000, "Of idleness; 0: never."),
+            "memoryMb": _number(sleep.memory_mb, 8, 4096, "Kept in memory while asleep."),
+        }),
+        "storage": _object({
+            "employeeMb": _number(storage.employee_mb, 16, 10000000, "Of one employee, MiB."),
+            "knowledgeMb": _number(storage.knowledge_mb, 16, 10000000, "Of one company, MiB."),
+        }),
+        "warmPerCustomer": _number(0, 0, 10, "Blanks kept ready while seats are free."),
         "graceDays": _number(14, 0, 3650, "How long a retired employee's files are kept."),
     }, ("images",))
     return _document("Platform", spec, None)
@@ -115,7 +171,8 @@ def _document(kind: str, spec: dict[str, Any], metadata: dict[str, Any] | None) 
             "title": f"InstantWorker {kind}", **_object(properties, tuple(properties))}
 
 
-SCHEMAS = {"Platform": _platform(), "Customer": _customer(), "Employee": _employee()}
+SCHEMAS = {"Platform": _platform(), "Customer": _customer(), "Employee": _employee(),
+           "Lesson": _lesson()}
 
 
 def schema_for(kind: str) -> dict[str, Any]:

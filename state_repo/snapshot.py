@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from state_repo.documents import Customer, Employee, Platform, Violation
+from state_repo.documents import Customer, Employee, Lesson, Platform, Violation
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class CustomerState:
     customer: Customer | None
     employees: Mapping[str, Employee]
     violations: tuple[Violation, ...] = ()
+    lessons: Mapping[str, Lesson] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +49,4 @@ class CustomerView:
     customer: Customer | None
     employees: Mapping[str, Employee] = field(default_factory=dict)
     other_subnets: Mapping[str, str] | None = None
+    lessons: Mapping[str, Lesson] = field(default_factory=dict)

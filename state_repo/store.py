@@ -20,9 +20,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import git
 from git.objects.fun import tree_entries_from_data, tree_to_stream
@@ -35,10 +36,12 @@ from state_repo.documents import (
     Customer,
     Document,
     Employee,
+    Lesson,
     Platform,
     Violation,
     customer_path,
     employee_path,
+    lesson_path,
 )
 from state_repo.instance import Instance
 from state_repo.parsing import DocumentError, parse
@@ -51,6 +54,7 @@ _ATTEMPTS = 40
 Rules = Callable[[CustomerView], list[Violation]]
 Files = Mapping[str, str | None]
 Entries = dict[str, tuple[bytes, int]]
+Kind = TypeVar("Kind", Employee, Lesson)
 
 
 class RejectedError(StateRepoError):
@@ -165,7 +169,7 @@ class Store:
             snapshot = self.snapshot(commit)
             state = self.read_customer(commit, customer)
             return CustomerView(snapshot.platform, state.customer, state.employees,
-                                self._subnets(commit, customer))
+                                self._subnets(commit, customer), state.lessons)
 
     def commit_info(self, sha: str) -> CommitInfo:
         with self._guard:
@@ -251,7 +255,8 @@ class Store:
         state = self._state(customer, sha)
         own = customer_path(customer) in files
         view = CustomerView(self._platform(self._entries(root)), state.customer, state.employees,
-                            self._subnets(head, customer) if own and head else None)
+                            self._subnets(head, customer) if own and head else None,
+                            state.lessons)
         violations = list(state.violations) or (self._rules(view) if self._rules else [])
         if violations:
             raise RejectedError(violations)
@@ -265,7 +270,7 @@ class Store:
         if customer is None or sha is None:
             return CustomerView(platform, None, {}, self._subnets(head, customer or ""))
         state = self._state(customer, sha)
-        return CustomerView(platform, state.customer, state.employees)
+        return CustomerView(platform, state.customer, state.employees, lessons=state.lessons)
 
     def _subnets(self, commit: str, but: str) -> dict[str, str]:
         sha = self._find(self._tree_of(commit), ("customers",))
@@ -409,29 +414,37 @@ class Store:
                                             f"write kind: Customer and id: {name}"))
             else:
                 customer = document
-        employees: dict[str, Employee] = {}
-        files = self._entries(entries["employees"][0]) if "employees" in entries else {}
+        employees = self._folder(name, entries, "employees", Employee, employee_path, violations)
+        lessons = self._folder(name, entries, "lessons", Lesson, lesson_path, violations)
+        return CustomerState(name, bin_to_hex(tree).decode(), customer, employees,
+                             tuple(violations), lessons)
+
+    def _folder(self, customer: str, entries: Entries, folder: str, kind: type[Kind],
+                path_of: Callable[[str, str], str], violations: list[Violation]
+                ) -> dict[str, Kind]:
+        """The documents of one folder by id; what is wrong goes to `violations`."""
+        found: dict[str, Kind] = {}
+        files = self._entries(entries[folder][0]) if folder in entries else {}
         for file, (blob, mode) in sorted(files.items()):
             stem = file.removesuffix(".yaml")
-            path = employee_path(name, stem)
+            path = path_of(customer, stem)
             if not stat.S_ISREG(mode) or stem == file:
                 violations.append(Violation(path.removesuffix(".yaml"), 0, "-", "is no document",
-                                            "keep only <employee>.yaml files here"))
+                                            "keep only <id>.yaml files here"))
                 continue
             document = self._document(path, blob)
             if isinstance(document, tuple):
                 violations += document
-            elif not isinstance(document, Employee) or document.id != stem:
+            elif not isinstance(document, kind) or document.id != stem:
                 violations.append(Violation(path, 1, "metadata.id", "is not its file's name",
-                                            f"write kind: Employee and id: {stem}"))
-            elif document.customer != name:
+                                            f"write kind: {kind.__name__} and id: {stem}"))
+            elif document.customer != customer:
                 violations.append(Violation(
                     path, 1, "metadata.customer", f"is {document.customer}",
-                    f"write {name}, or move the file to that customer's folder"))
+                    f"write {customer}, or move the file to that customer's folder"))
             else:
-                employees[stem] = document
-        state = CustomerState(name, bin_to_hex(tree).decode(), customer, employees)
-        return replace(state, violations=tuple(violations)) if violations else state
+                found[stem] = document
+        return found
 
 
 def _no_platform(why: str) -> DocumentError:

@@ -78,11 +78,16 @@ def images() -> dict[str, str]:
     return json.loads(named)
 
 
+def light_platform(images: dict[str, str], instance: Instance) -> Platform:
+    """Real parts, and employees that have the container's contract and no agent."""
+    return Platform(images=images | {"employee": images["light"]},
+                    network=NetworkPool(instance.network_pool, 25),
+                    defaults=Resources(0.5, 128, 64))
+
+
 @pytest.fixture
 def platform(images: dict[str, str], instance: Instance) -> Platform:
-    """Small employees on real images."""
-    return Platform(images=images, network=NetworkPool(instance.network_pool, 25),
-                    defaults=Resources(0.5, 128, 64))
+    return light_platform(images, instance)
 
 
 @pytest.fixture(scope="session")

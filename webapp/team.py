@@ -55,7 +55,7 @@ def seats(customer: str) -> dict[str, Any]:
         raise Problem(404, "not_found", f"There is no customer {customer}, or its document holds "
                       "a mistake.", [{"field": v.field, "message": v.message, "fix": v.fix}
                                      for v in found.violations])
-    taken = sum(e.state != "retired" for e in found.employees.values())
+    taken = sum(e.state in ("running", "paused") for e in found.employees.values())
     return {"id": customer, "name": found.customer.name, "suspended": found.customer.suspended,
             "seats": found.customer.max_employees, "seats_taken": taken}
 
@@ -63,8 +63,10 @@ def seats(customer: str) -> dict[str, Any]:
 def employees(customer: str) -> list[dict[str, Any]]:
     rows = {row.id: row for row in status().employees(customer)}
     documents = store().read_customer(_head(), customer).employees
-    shown = [describe(document, rows.pop(document.id, None)) for document in documents.values()
-             if document.state != "retired" or document.id in rows]
+    seen = {document.id: rows.pop(document.id, None) for document in documents.values()}
+    # A blank is nobody yet, and who is retired is gone once its files are.
+    shown = [describe(document, seen[document.id]) for document in documents.values()
+             if document.state != "warm" and (document.state != "retired" or seen[document.id])]
     # Seen, and without a document: vanished.
     shown += [_row(row) for row in rows.values()]
     return sorted(shown, key=lambda e: (e["state"] == "retired", e["name"].lower(), e["id"]))
@@ -80,7 +82,7 @@ def employee(customer: str, employee_id: str) -> dict[str, Any]:
 
 def find(customer: str, employee_id: str) -> Employee:
     found = store().read_customer(_head(), customer).employees.get(employee_id)
-    if found is None:
+    if found is None or found.state == "warm":
         raise Problem(404, "not_found", f"There is no employee {employee_id}.")
     return found
 

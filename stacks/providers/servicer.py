@@ -39,6 +39,7 @@ class Kind:
     token: ClassVar[str]
     properties: ClassVar[frozenset[str]]
     in_place: ClassVar[frozenset[str]] = frozenset()
+    replace_first: ClassVar[bool] = False  # make the new one before the old one goes
 
     def check(self, inputs: Inputs) -> dict[str, str]:
         """What is wrong with the inputs, by property. Values may be unknown (a preview)."""
@@ -115,7 +116,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         response = provider_pb2.DiffResponse(
             changes=(provider_pb2.DiffResponse.DIFF_SOME if changed
                      else provider_pb2.DiffResponse.DIFF_NONE),
-            diffs=changed, replaces=replaces, deleteBeforeReplace=True, hasDetailedDiff=True)
+            diffs=changed, replaces=replaces, deleteBeforeReplace=not kind.replace_first,
+            hasDetailedDiff=True)
         word = provider_pb2.PropertyDiff
         for name in changed:
             verb = "ADD" if name not in old else "DELETE" if name not in new else "UPDATE"

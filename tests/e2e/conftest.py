@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from state_repo.documents import NetworkPool, Platform, Resources
-from tests.conftest import new_instance, remove_all
+from tests.conftest import light_platform, new_instance, remove_all
 from tests.e2e.house import House, until
 
 
@@ -17,8 +16,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulu
     data: Path = tmp_path_factory.mktemp("house")
     data.chmod(0o755)
     instance = new_instance(data)
-    made = House(instance, Platform(images=images, network=NetworkPool(instance.network_pool, 25),
-                                    defaults=Resources(0.5, 128, 64)))
+    made = House(instance, light_platform(images, instance))
     made.customer("acme", 8)
     made.customer("bolt", 8)
     made.start()

@@ -221,7 +221,7 @@ def test_plan_says_what_would_change_and_changes_nothing(house, pulse):
 def test_pause_resume_retry_retire(house):
     quark = house.hire("bolt", "Quark")
     name, volume = house.instance.container_name(quark), house.instance.employee_volume(quark)
-    inside(house, quark, "open('/work/memory', 'w').write('I was here')")
+    inside(house, quark, "open('/data/memory', 'w').write('I was here')")
     paused = house.iw("pause", quark)
     assert paused["status"]["health_status"] == "Suspended"
     assert house.get(house.instance.chat_host(quark), token=house.token("bolt")).status_code == 503
@@ -229,7 +229,7 @@ def test_pause_resume_retry_retire(house):
     first = docker("inspect", "-f", "{{.Id}}", name)
     house.iw("retry", quark)
     assert docker("inspect", "-f", "{{.Id}}", name) != first
-    assert inside(house, quark, "print(open('/work/memory').read())") == "I was here"
+    assert inside(house, quark, "print(open('/data/memory').read())") == "I was here"
     house.iw("retire", quark, "--yes")
     assert name not in house.containers()
     assert docker("volume", "ls", "-q", "--filter", f"name={volume}") == [volume]

@@ -24,7 +24,7 @@ def team(house: House) -> list[str]:
     people = [house.hire("acme", f"Worker {n}") for n in range(3)]
     for employee in people:
         docker("exec", house.instance.container_name(employee), "sh", "-c",
-               f"echo {employee} > /work/memory")
+               f"echo {employee} > /data/memory")
     return people
 
 
@@ -38,7 +38,7 @@ def all_is_well(house: House, people: list[str]) -> None:
     assert house.containers() == wanted, "everybody exactly once"
     for employee in people:
         name = house.instance.container_name(employee)
-        assert docker("exec", name, "cat", "/work/memory") == [employee]
+        assert docker("exec", name, "cat", "/data/memory") == [employee]
 
 
 def wait_for_engine(house: House) -> None:

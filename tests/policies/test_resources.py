@@ -16,7 +16,7 @@ GOOD = {
     "memorySwap": 512.0, "cpus": "1", "pidsLimit": 128.0,
     "ulimits": [{"name": "nofile", "soft": 4096.0, "hard": 4096.0}], "restart": "on-failure",
     "maxRetryCount": 5.0, "networksAdvanced": [{"name": "iw-net-acme"}],
-    "mounts": [{"type": "volume", "source": "iw-vol-pulse", "target": "/work"}],
+    "mounts": [{"type": "volume", "source": "iw-vol-pulse", "target": "/data"}],
     "tmpfs": {"/tmp": "rw,noexec,nosuid"}, "labels": LABELS, "envs": ["IW_ROLE=M"],
     "healthcheck": {"tests": ["CMD", "x"]},
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +12,9 @@ import pytest
 
 from policies import pack
 from reconciler.engine import Engine, Run
-from stacks import customer, fingerprint, observed
+from stacks import customer, employee_files, fingerprint, model_keys, observed
 from stacks.serve import serve
-from state_repo.documents import Customer, Employee, Platform
+from state_repo.documents import Customer, Employee, Model, Platform
 from state_repo.instance import Instance
 from state_repo.snapshot import CustomerState
 from tests.conftest import docker
@@ -33,7 +35,7 @@ class Stack:
                              self.pack.write_launcher(instance.run_path / "pack"), pulumi)
 
     def state(self, *ids: str, **fields) -> CustomerState:
-        people = {i: Employee(i, "acme", "P", "R", self.platform.images["employee"],
+        people = {i: Employee(i, "acme", fields.pop("name", "P"), "R", self.platform.images["employee"],
                               resources=self.platform.defaults, **fields) for i in ids}
         subnet = self.instance.network_pool.replace("/16", "/25")
         return CustomerState("acme", "0" * 40, Customer("acme", "Acme", 9, subnet), people)
@@ -41,7 +43,7 @@ class Stack:
     def up(self, state: CustomerState, *, refresh: bool = False, kept=(), expired=()) -> Run:
         self.owned |= set(state.employees) | set(kept)
         return self.engine.up("customer-acme", customer.program(
-            self.instance, state, kept, expired), refresh=refresh)
+            self.instance, self.platform, state, kept, expired), refresh=refresh)
 
     def differences(self, state: CustomerState, kept=()) -> list[tuple[str, str, str]]:
         return list(fingerprint.customer_differences(
@@ -65,6 +67,7 @@ def test_an_employee_is_made_changed_and_removed_and_its_volume_stays(stack):
     one = stack.state("one-aaaaaa")
     assert ops(stack.up(one)) == {
         ("create", "network"), ("create", "knowledge"), ("create", "volume-one-aaaaaa"),
+        ("create", "key-one-aaaaaa"), ("create", "files-one-aaaaaa"),
         ("create", "employee-one-aaaaaa")}
     assert stack.differences(one) == []
     assert ops(stack.up(one)) == set()
@@ -72,7 +75,7 @@ def test_an_employee_is_made_changed_and_removed_and_its_volume_stays(stack):
     assert ops(paused) == {("update", "employee-one-aaaaaa")}
     assert paused.changes[0].fields == ("mustRun",)
     retried = stack.up(stack.state("one-aaaaaa", restarts=1))
-    assert ops(retried) == {("replace", "employee-one-aaaaaa")}
+    assert ops(retried) == {("replace", "employee-one-aaaaaa"), ("update", "files-one-aaaaaa")}
     volume = stack.instance.employee_volume("one-aaaaaa")
     stack.up(stack.state(), kept={"one-aaaaaa"})
     assert stack.instance.container_name("one-aaaaaa") not in docker(
@@ -117,7 +120,7 @@ def test_a_stranger_s_container_is_not_touched(stack):
 def test_a_violation_stops_the_plan_with_words(stack):
     one = stack.state("one-aaaaaa")
     stack.up(one)
-    program = customer.program(stack.instance, stack.state("two-aaaaaa"))
+    program = customer.program(stack.instance, stack.platform, stack.state("two-aaaaaa"))
     run = stack.engine.up("customer-acme", program)  # two-aaaaaa is not this tenant's
     assert not run.succeeded
     assert run.violations == (
@@ -137,3 +140,86 @@ def test_no_secret_and_no_profile_text_is_in_the_state(stack):
     stack.up(stack.state("one-aaaaaa"))
     text = Path(stack.engine.stack_file("customer-acme")).read_text()
     assert "seccomp=employee" in text and "SCMP_ACT" not in text
+    secrets = [path.read_text() for path in stack.instance.secrets_path.iterdir()]
+    assert len(secrets) == 2, "a key and the gateway's password"
+    assert not any(secret in text for secret in secrets)
+
+
+def config(stack: Stack, employee: str) -> dict:
+    folder = employee_files.volume_folder(stack.instance.employee_volume(employee))
+    return json.loads((folder / "state" / "openclaw.json").read_text())
+
+
+def keys(stack: Stack) -> dict[str, dict]:
+    """By SHA-256, what the proxy knows."""
+    return {path.stem: json.loads(path.read_text())
+            for path in (stack.instance.data / model_keys.FOLDER).iterdir()}
+
+
+def test_a_key_is_made_rotated_and_revoked_with_its_employee(stack):
+    one = stack.state("one-aaaaaa")
+    stack.up(one)
+    first = config(stack, "one-aaaaaa")["models"]["providers"]["litellm"]["apiKey"]
+    (known,) = keys(stack).items()
+    assert known[0] == hashlib.sha256(first.encode()).hexdigest()
+    assert (known[1]["employee"], known[1]["customer"], known[1]["models"]) == (
+        "one-aaaaaa", "acme", ["default"])
+    assert known[1]["subnet"] == one.customer.subnet
+
+    rotated = stack.state("one-aaaaaa", model=Model(key_version=2))
+    assert ops(stack.up(rotated)) == {("replace", "key-one-aaaaaa"), ("update", "files-one-aaaaaa")}
+    second = config(stack, "one-aaaaaa")["models"]["providers"]["litellm"]["apiKey"]
+    assert second != first
+    assert list(keys(stack)) == [hashlib.sha256(second.encode()).hexdigest()]
+
+    next((stack.instance.data / model_keys.FOLDER).iterdir()).unlink()
+    assert [d[0] for d in stack.differences(rotated)] == ["key"]
+    stack.up(rotated, refresh=True)
+    assert stack.differences(rotated) == []
+
+    stack.up(stack.state("one-aaaaaa", state="retired", retired_at="2099-01-01T00:00:00+00:00"))
+    assert keys(stack) == {}
+    assert list(stack.instance.secrets_path.iterdir()) == []
+
+
+def test_a_claimed_blank_is_the_same_container_with_another_identity(stack):
+    blank = stack.state("emp-aaaaaa", state="warm")
+    stack.up(blank)
+    name = stack.instance.container_name("emp-aaaaaa")
+    before = docker("inspect", "-f", "{{.Id}}", name)
+    assert config(stack, "emp-aaaaaa")["gateway"]["auth"]["trustedProxy"]["allowUsers"] == [
+        "nobody.warming-up"]
+    assert [k["models"] for k in keys(stack).values()] == [["warm-up"]]
+    claimed = stack.up(stack.state("emp-aaaaaa"))
+    assert ops(claimed) == {("update", "key-emp-aaaaaa"), ("update", "files-emp-aaaaaa")}
+    assert docker("inspect", "-f", "{{.Id}}", name) == before
+    assert config(stack, "emp-aaaaaa")["gateway"]["auth"]["trustedProxy"]["allowUsers"] == ["acme"]
+    assert [k["models"] for k in keys(stack).values()] == [["default"]]
+    folder = employee_files.volume_folder(stack.instance.employee_volume("emp-aaaaaa"))
+    agents = (folder / "workspace" / "AGENTS.md").read_text()
+    assert "Nobody has hired you" not in agents and "Acme" in agents
+
+
+def test_what_the_employee_wrote_survives_a_new_identity(stack):
+    stack.up(stack.state("one-aaaaaa"))
+    work = employee_files.volume_folder(
+        stack.instance.employee_volume("one-aaaaaa")) / "workspace"
+    (work / "MEMORY.md").write_text("Bo likes tea.\n")
+    (work / "AGENTS.md").write_text((work / "AGENTS.md").read_text() + "My own rule.\n")
+    stack.up(stack.state("one-aaaaaa", instructions="Only tea."))
+    assert (work / "MEMORY.md").read_text() == "Bo likes tea.\n"
+    text = (work / "AGENTS.md").read_text()
+    assert "Only tea." in text and text.endswith("My own rule.\n")
+
+
+def test_a_link_in_the_volume_leads_nowhere(stack, tmp_path):
+    stack.up(stack.state("one-aaaaaa"))
+    work = employee_files.volume_folder(
+        stack.instance.employee_volume("one-aaaaaa")) / "workspace"
+    outside = tmp_path / "outside"
+    outside.write_text("untouched")
+    (work / "SOUL.md").unlink()
+    (work / "SOUL.md").symlink_to(outside)
+    run = stack.up(stack.state("one-aaaaaa", name="Quill", restarts=1))
+    assert not run.succeeded and "SOUL.md" in run.message
+    assert outside.read_text() == "untouched"

@@ -11,11 +11,10 @@ import html
 import os
 import signal
 
-NAME = os.environ.get("IW_EMPLOYEE_NAME", "Employee")
-ROLE = os.environ.get("IW_ROLE", "")
+NAME = os.environ.get("IW_EMPLOYEE_ID", "employee")
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>{name}</title>
-<h1>{name}</h1><p>{role}</p><p>This is the {what} of a light employee: it says that it is here,
+<h1>{name}</h1><p>This is the {what} of a light employee: it says that it is here,
 and to whom.</p><p id="user">You are {user}.</p></html>"""
 
 
@@ -32,7 +31,7 @@ async def answer(reader, writer, what):
         if path not in ("/healthz", "/readyz"):
             kind = "text/html"
             seen = ", ".join(sorted(headers))
-            body = _PAGE.format(name=html.escape(NAME), role=html.escape(ROLE), what=what,
+            body = _PAGE.format(name=html.escape(NAME), what=what,
                                 user=html.escape(headers.get("x-user", "unknown")))
             body += f"<!-- headers: {html.escape(seen)} -->\n"
         data = body.encode()

@@ -1,0 +1,112 @@
+"""An employee's files of ours, written into its volume before its container starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from stacks import StackError
+from stacks.identity import BEGIN, END, password_name
+from stacks.providers.docker_api import NotFound as NoVolume
+from stacks.providers.docker_api import client, speaking
+from stacks.providers.servicer import Inputs, Kind
+from stacks.secret_files import remove_secret, resolved
+from stacks.workspace import NotFound, Workspace
+from state_repo.instance import Instance
+
+UID = 10001
+_CONFIG, _MARK = "state/openclaw.json", "state/.instantworker"
+_MOST = 4 * 1024 * 1024
+
+
+def volume_folder(volume: str) -> Path:
+    """Where a volume lies on this host. Raises StackError when there is none."""
+    with speaking():
+        try:
+            return Path(client().inspect_volume(volume)["Mountpoint"])
+        except NoVolume as error:
+            raise StackError(f"volume {volume} does not exist") from error
+
+
+class EmployeeFiles(Kind):
+    """`config`, `managed`, `replaced` and `once` are an `identity.Identity`; `generation` grows
+    with each retry, so that a retry writes everything anew."""
+
+    token = "instantworker:employee:Files"
+    properties = frozenset({"employee", "volume", "config", "managed", "replaced", "once",
+                            "generation"})
+    in_place = frozenset({"config", "managed", "replaced", "once", "generation"})
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+
+    def create(self, inputs: Inputs) -> str:
+        root = volume_folder(inputs["volume"])
+        os.chown(root, UID, UID)
+        files = Workspace(root, UID, UID, _MOST, 1 << 50)
+        for path, text in inputs["managed"].items():
+            _write(files, f"workspace/{path}", merged(_text(files, f"workspace/{path}"), text))
+        for path, text in inputs["replaced"].items():
+            _write(files, f"workspace/{path}", text)
+        for path, text in inputs["once"].items():
+            if _text(files, f"workspace/{path}") is None:
+                _write(files, f"workspace/{path}", text)
+        # Last: a gateway that waits for it finds everything else in place.
+        _write(files, _CONFIG, resolved(self._instance, inputs["config"]))
+        _write(files, _MARK, _digest(inputs))
+        return inputs["employee"]
+
+    def read(self, id: str, inputs: Inputs) -> Inputs | None:
+        try:
+            files = Workspace(volume_folder(inputs["volume"]), UID, UID, _MOST, 1 << 50)
+            written = _text(files, _MARK)
+            there = _text(files, _CONFIG) is not None
+        except StackError:
+            return None
+        if written is None:
+            return None
+        return inputs if there and written == _digest(inputs) else inputs | {"config": "(changed)"}
+
+    def update(self, id: str, old: Inputs, new: Inputs) -> None:
+        self.create(new)
+
+    def delete(self, id: str, inputs: Inputs) -> None:
+        """The files go with their volume; the password goes now."""
+        remove_secret(self._instance, password_name(inputs["employee"]))
+
+
+def merged(found: str | None, block: str) -> str:
+    """`found` with our block in its place; what stands before and after it is kept."""
+    ours = f"{BEGIN}\n{block.strip()}\n{END}\n"
+    if found is None or not found.strip():
+        return ours
+    before, begin, rest = found.partition(BEGIN)
+    if not begin:
+        return f"{ours}\n{found.lstrip()}"
+    _, end, after = rest.partition(END)
+    return f"{before}{ours}{after.removeprefix(chr(10))}" if end else f"{before}{ours}"
+
+
+def _write(files: Workspace, path: str, text: str) -> None:
+    if _text(files, path) != text:
+        files.write(path, _pieces(text))
+
+
+def _pieces(text: str) -> Iterable[bytes]:
+    yield text.encode()
+
+
+def _text(files: Workspace, path: str) -> str | None:
+    try:
+        _, file = files.open(path)
+    except NotFound:
+        return None
+    with file:
+        return file.read(_MOST).decode(errors="replace")
+
+
+def _digest(inputs: Inputs) -> str:
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,308 @@
+"""What a customer's employees all know: documents, and their text for reading and searching.
+
+One volume per customer, which the employees' containers mount read-only at /shared:
+
+    INDEX.md            for the employees: what there is, and how to search it
+    index.json          the same for us: who uploaded what when, and whether it could be read
+    files/NAME          the originals
+    text/NAME.md        the text of each, beneath a short header
+    .lock               held while anything here is changed
+
+Files are the truth. `index.json` is written last; where it does not agree with `files`, an upload
+was cut short, and the next call that holds the lock makes it good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import re
+import secrets
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from stacks.extraction import ExtractionError, extract, kind_of
+from stacks.workspace import TEMPORARY, Entry, NotFound, PathRefused, Workspace, checked
+
+MOUNT = "/shared"  # in the employees' containers
+MAX_NAME = 200  # bytes; leaves room for an ending
+MAX_BEGINS = 120  # characters of a text that the index shows
+MAX_MATCHES = 50
+MAX_MATCHES_EACH = 5  # of one document
+MAX_WORDS = 10
+MAX_EXCERPT = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """`size`: bytes. `uploaded`: UTC. `by`: "" if an upload was cut short before it was noted.
+
+    `state`: "reading" while its text is taken out. `why`: a sentence, if that failed. `truncated`:
+    the text is not the whole.
+    """
+
+    name: str
+    kind: str
+    size: int
+    etag: str
+    uploaded: datetime
+    by: str
+    state: Literal["reading", "extracted", "failed"] = "reading"
+    why: str = ""
+    begins: str = ""
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """`line`: of `text/NAME.md`, from 1."""
+
+    document: str
+    line: int
+    excerpt: str
+
+
+# Inside the class below, `list` is the method.
+Documents = dict[str, Document]
+DocumentList = list[Document]
+Matches = list[Match]
+
+
+class Knowledge:
+    """A customer's documents in `root`, which nobody else writes to. Make one per request."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._texts = root / "text"
+        self._files = self._workspace(0, 0)  # to read and to remove
+
+    def put(self, name: str, chunks: Iterable[bytes], by: str, now: datetime, max_bytes: int,
+            max_total_bytes: int) -> Document:
+        """Adds or replaces a document, and waits for its text (up to a minute).
+
+        A document that gives no text is kept; `why` says what is wrong with it. PathRefused,
+        TooLarge, NoSpace (the originals together have up to `max_total_bytes`), or what `chunks`
+        raises leave everything as it was. One at a time: have the bytes at hand.
+        """
+        name = _checked_name(name)
+        with self._lock():
+            documents = self._mended()
+            entry = self._workspace(max_bytes, max_total_bytes).write(name, chunks)
+            documents[name] = _new(entry, now, by)
+            self._save(documents)  # who uploaded it survives should we be cut short while reading
+            documents[name] = self._read(documents[name])
+            self._save(documents)
+            return documents[name]
+
+    def list(self) -> DocumentList:
+        """By name. Never waits for an upload; mends what one left behind."""
+        with self._lock(wait=False) as held:
+            documents = self._mended() if held else self._load()
+        return [documents[name] for name in sorted(documents, key=str.casefold)]
+
+    def open(self, name: str) -> tuple[Entry, BinaryIO]:
+        """The original. NotFound."""
+        return self._files.open(_checked_name(name))
+
+    def remove(self, name: str) -> None:
+        """Removes the original and its text. NotFound."""
+        name = _checked_name(name)
+        with self._lock():
+            documents = self._mended()
+            self._files.delete(name)
+            self._text(name).unlink(missing_ok=True)
+            del documents[name]
+            self._save(documents)
+
+    def search(self, query: str) -> Matches:
+        """Lines with a word of the query, of documents whose text has all of them.
+
+        Lines with more of the words come first. Upper and lower case are the same.
+        """
+        words = [re.compile(re.escape(word), re.IGNORECASE) for word in query.split()[:MAX_WORDS]]
+        if not words:
+            return []
+        matches: Matches = []
+        for document in self.list():
+            try:
+                text = self._text(document.name).read_text(encoding="utf-8")
+            except FileNotFoundError:
+                continue
+            if all(word.search(text) for word in words):
+                matches += _matches(document.name, text, words)
+                if len(matches) >= MAX_MATCHES:
+                    break
+        return matches[:MAX_MATCHES]
+
+    def _workspace(self, max_bytes: int, max_total_bytes: int) -> Workspace:
+        return Workspace(self._root / "files", os.geteuid(), os.getegid(), max_bytes,
+                         max_total_bytes)
+
+    def _text(self, name: str) -> Path:
+        return self._texts / f"{name}.md"
+
+    @contextlib.contextmanager
+    def _lock(self, wait: bool = True) -> Iterator[bool]:
+        """Whether it is held; between threads and between processes."""
+        try:
+            handle = os.open(self._root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            raise NotFound("there is no shared folder yet; it is made with the customer") from None
+        try:
+            held = True
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                held = False
+            yield held
+        finally:
+            os.close(handle)
+
+    def _load(self) -> Documents:
+        try:
+            found = json.loads((self._root / "index.json").read_text(encoding="utf-8"))
+            return {one["name"]: Document(**one | {
+                "uploaded": datetime.fromisoformat(one["uploaded"])}) for one in found}
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return {}  # none yet, or torn by a power cut: made anew from the files
+
+    def _mended(self) -> Documents:
+        """The index, agreeing with the files. Only with the lock."""
+        for folder in (self._root / "files", self._texts):
+            if not folder.is_dir():
+                folder.mkdir()
+                folder.chmod(0o755)
+        known = self._load()
+        documents: Documents = {}
+        for path in (self._root / "files").iterdir():
+            if path.name.startswith(TEMPORARY):
+                path.unlink()
+                continue
+            with contextlib.suppress(PathRefused, NotFound):  # not ours
+                entry, file = self.open(path.name)
+                file.close()
+                old = known.get(entry.name)
+                documents[entry.name] = (old if old and old.etag == entry.etag
+                                         else _new(entry, entry.modified, ""))
+        for one in [*documents.values()]:
+            if one.state == "reading":
+                documents[one.name] = self._read(one)
+        for path in {*self._texts.iterdir()} - {self._text(name) for name in documents}:
+            path.unlink()
+        if documents != known:
+            self._save(documents)
+        return documents
+
+    def _read(self, document: Document) -> Document:
+        """Takes its text out, or notes why not."""
+        try:
+            _, file = self.open(document.name)
+            with file:
+                found = extract(file, document.name)
+        except ExtractionError as error:
+            self._text(document.name).unlink(missing_ok=True)
+            return replace(document, state="failed", why=str(error), begins="", truncated=False)
+        header = (f"Source: {document.name} ({MOUNT}/files/{document.name})\n"
+                  f"Uploaded: {document.uploaded:%Y-%m-%d %H:%M} UTC"
+                  + (f" by {document.by}" if document.by else "") + "\n"
+                  + ("Cut off: the document has more text than this.\n" if found.truncated else "")
+                  + "\n---\n\n")
+        _replace(self._text(document.name), header + found.text)
+        return replace(document, state="extracted", why="", truncated=found.truncated,
+                       begins=_one_line(found.text[:4 * MAX_BEGINS])[:MAX_BEGINS])
+
+    def _save(self, documents: Documents) -> None:
+        sorted_ones = [documents[name] for name in sorted(documents, key=str.casefold)]
+        _replace(self._root / "INDEX.md", _index(sorted_ones))
+        _replace(self._root / "index.json", json.dumps(
+            [asdict(one) | {"uploaded": one.uploaded.isoformat()} for one in sorted_ones],
+            indent=1, ensure_ascii=False) + "\n")
+
+
+def _checked_name(name: str) -> str:
+    """The name of one file, in Unicode's composed form: every system's é is the same one."""
+    name = unicodedata.normalize("NFC", name)
+    parts = checked(name)
+    if len(parts) != 1:
+        raise PathRefused(f"{name!r} is no file name; leave / away")
+    if name.startswith("."):
+        raise PathRefused(f"{name!r} is hidden; leave the leading . away")
+    if not name.isprintable() or name != name.strip():
+        raise PathRefused(f"{name!r} has a control character, or a space at an end; leave it away")
+    if len(parts[0]) > MAX_NAME:
+        raise PathRefused(f"the name is too long: {name[:40]!r}…; up to {MAX_NAME} bytes")
+    return name
+
+
+def _new(entry: Entry, now: datetime, by: str) -> Document:
+    assert entry.etag is not None  # a regular file has one
+    kind = kind_of(entry.name) or entry.name.rpartition(".")[2].lower()
+    return Document(entry.name, kind, entry.size, entry.etag, now.astimezone(UTC), _one_line(by))
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _index(documents: Iterable[Document]) -> str:
+    rows = "".join(
+        f"| {_cell(one.name)} | {_cell(one.kind)} | {_size(one.size)} | {_cell(_shown(one))} |\n"
+        for one in documents)
+    return ("# Shared knowledge\n\n"
+            "Documents that the company gave to all of its employees. The originals are in "
+            f"`{MOUNT}/files`, the text of each in `{MOUNT}/text/NAME.md`. To find the documents "
+            f"with a word: `grep -ril WORD {MOUNT}/text`; to see the lines: "
+            f"`grep -rin WORD {MOUNT}/text`. They are for reading only.\n\n"
+            + ("| document | kind | size | begins with |\n| --- | --- | --- | --- |\n" + rows
+               if rows else "There are none yet.\n"))
+
+
+def _shown(document: Document) -> str:
+    match document.state:
+        case "extracted":
+            return document.begins
+        case "failed":
+            return f"(no text: {document.why})"
+        case _:
+            return "(being read)"
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _size(count: int) -> str:
+    for unit, factor in (("MB", 1_000_000), ("kB", 1_000)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
+
+
+def _matches(name: str, text: str, words: Iterable[re.Pattern[str]]) -> Iterator[Match]:
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        places = [hit.start() for word in words if (hit := word.search(line))]
+        if places:
+            found.append((-len(places), number, min(places), line))
+    found.sort(key=lambda one: one[:2])
+    for _, number, place, line in itertools.islice(found, MAX_MATCHES_EACH):
+        start = max(0, place - MAX_EXCERPT // 4)
+        yield Match(name, number, line[start:start + MAX_EXCERPT].strip())
+
+
+def _replace(path: Path, text: str) -> None:
+    """Readable by all, and never half-written for who reads it meanwhile."""
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
