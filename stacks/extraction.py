@@ -86,7 +86,7 @@ class Refusal(enum.IntEnum):
 
 
 WORDS = {
-    Refusal.ENCRYPTED: "It is protected by a password; upload a copy without one.",
+    Refusal.ENCRYPTED: "It is encrypted, or has a password; upload a copy without either.",
     Refusal.OLD_OFFICE: "It is protected by a password, or in Word's old format; "
                         "save it as .docx without a password.",
     Refusal.DAMAGED: "It is damaged, or not what its name says; open it, save it anew, and upload "
@@ -176,6 +176,7 @@ def main(kind: str, uid: int) -> int:
     # root's home), so everything is imported while we still may; then the rights go; and only then
     # is the first byte of the document read. Nothing can be imported after `_confine`.
     read = LOADERS[kind]()
+    _load_modules(encodings)  # a codec is a module, imported when it is first named
     _confine(uid)
     try:
         for piece in read(sys.stdin.buffer.read()):
@@ -195,6 +196,8 @@ def main(kind: str, uid: int) -> int:
 def _confine(uid: int) -> None:
     """Gives up every right that reading does not need; there is no way back."""
     os.chdir("/")
+    # A library that tries whether another one is there shall hear no, not that it may not look.
+    sys.meta_path.clear()
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
@@ -270,7 +273,6 @@ def _load_html() -> Reader:
     import lxml.etree  # type: ignore[import-untyped]  # noqa: F401  # what bs4 calls "lxml"
     import markdownify  # type: ignore[import-untyped]
     from bs4 import BeautifulSoup
-    _load_modules(encodings)
 
     def read(data: bytes) -> Iterator[str]:
         # Of Python's parsers, lxml's alone closes <p> and <li> as browsers do.
@@ -307,7 +309,6 @@ def _load_csv() -> Reader:
 
 def _load_text() -> Reader:
     import charset_normalizer
-    _load_modules(encodings)
 
     def read(data: bytes) -> Iterator[str]:
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -22,13 +22,9 @@ def config(platform: Platform) -> str:
     offered = {**platform.models, WARM_MODEL: OfferedModel()}
     return yaml.safe_dump({
         "model_list": [_model(name, model) for name, model in sorted(offered.items())],
-        "litellm_settings": {
-            "callbacks": ["gate.ledger"], "drop_params": True, "num_retries": 0,
-            "request_timeout": 600, "enable_post_custom_auth_checks": True,
-            "telemetry": False},
-        "general_settings": {
-            "custom_auth": "gate.user_api_key_auth", "custom_auth_run_common_checks": True,
-            "disable_spend_logs": True},
+        "litellm_settings": {"drop_params": True, "num_retries": 0, "request_timeout": 600,
+                             "telemetry": False},
+        "general_settings": {"disable_spend_logs": True},
     }, sort_keys=False, width=1000)
 
 

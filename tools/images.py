@@ -16,7 +16,7 @@ from tools.steps import StepError, run, step
 
 IMAGES = ROOT / "images"
 LIGHT = ROOT / "tests" / "light_employee"
-PARTS = ("employee", "model_proxy", "edge", "dns", "monitoring")
+PARTS = ("employee", "model-proxy", "edge", "dns", "monitoring")
 BASE_PACKAGES = "python3,ca-certificates"
 PUBLIC_BASE = "debian:bookworm-slim"
 PYTHON_IN_IMAGES = "3.11"  # Debian bookworm's
@@ -26,16 +26,16 @@ _HINT = "check the network and the package index's settings, then run this again
 def build_all(log: Path, *, tests: bool = False) -> dict[str, str]:
     """Builds what is missing. Returns each part's reference by digest. `tests`: also `light`, an
     employee that has the container's contract and no agent."""
-    made = {part.replace("_", "-"): _image(part, IMAGES / part, log) for part in PARTS}
+    made = {part: _image(part, IMAGES / part, log) for part in PARTS}
     return made | {"light": _image("light", LIGHT, log)} if tests else made
 
 
 def _image(part: str, source: Path, log: Path) -> str:
     """One image's reference by digest; built when there is none of these files."""
-    tag = f"instantworker/{part.replace('_', '-')}:{_digest(part, source)}"
+    tag = f"instantworker/{part}:{_digest(part, source)}"
     if _id(tag) is None:
         base = _employee_base(log) if part == "employee" else _base(log)
-        with step(f"image {part.replace('_', '-')}"):
+        with step(f"image {part}"):
             _build(source, tag, base, log, _ADDITIONS.get(part))
     return f"{tag.partition(':')[0]}@{_id(tag)}"
 
@@ -159,11 +159,17 @@ def _npm(log: Path) -> Path:
 
 def _site(pins: Path, target: Path, log: Path) -> None:
     """Wheels for the images' Python, whatever Python runs here."""
-    machine = platform.machine()
-    run([str(PYTHON), "-m", "pip", "install", "--quiet", "--target", str(target),
-         "--python-version", PYTHON_IN_IMAGES, "--implementation", "cp", "--only-binary=:all:",
-         "--platform", f"manylinux_2_28_{machine}", "--platform", f"manylinux_2_17_{machine}",
-         "--platform", f"manylinux2014_{machine}", "-r", str(pins)], _HINT, log=log)
+    made = BUILD / f"site-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
+    if not made.exists():
+        machine, fresh = platform.machine(), Path(tempfile.mkdtemp(dir=_scratch()))
+        fresh.chmod(0o755)
+        run([str(PYTHON), "-m", "pip", "install", "--quiet", "--target", str(fresh),
+             "--python-version", PYTHON_IN_IMAGES, "--implementation", "cp",
+             "--only-binary=:all:", "--platform", f"manylinux_2_28_{machine}", "--platform",
+             f"manylinux_2_17_{machine}", "--platform", f"manylinux2014_{machine}", "-r",
+             str(pins)], _HINT, log=log)
+        fresh.rename(made)
+    shutil.copytree(made, target)
 
 
 def _scratch() -> Path:
@@ -185,7 +191,7 @@ def _add_model_proxy(context: Path, log: Path) -> None:
 
 
 _ADDITIONS: dict[str, Callable[[Path, Path], None]] = {
-    "edge": _add_edge, "model_proxy": _add_model_proxy}
+    "edge": _add_edge, "model-proxy": _add_model_proxy}
 
 
 def _build(source: Path, tag: str, base: str, log: Path,

@@ -1,0 +1,61 @@
+"""Starts the model proxy: LiteLLM behind the gate. Settings come from the environment, once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from pathlib import Path
+
+INNER_KEY = f"sk-{secrets.token_urlsafe(32)}"
+CONFIG = os.environ.get("IW_CONFIG", "/etc/model_proxy/config.yaml")
+os.environ |= {"CONFIG_FILE_PATH": CONFIG, "LITELLM_MASTER_KEY": INNER_KEY,
+               "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR",
+               "DISABLE_ADMIN_UI": "True", "NO_DOCS": "True", "NO_REDOC": "True"}
+
+import uvicorn  # noqa: E402 - LiteLLM reads the environment when it is imported
+import yaml  # noqa: E402
+from gate import Gate, Price  # noqa: E402
+from ledger import Ledger  # noqa: E402
+from litellm.proxy.proxy_server import app  # noqa: E402
+
+KEEP_CALLS_S = 90 * 86400.0
+log = logging.getLogger("model-proxy")
+
+
+def prices(config: str) -> dict[str, Price]:
+    """By model, from the same file that LiteLLM reads."""
+    listed = yaml.safe_load(Path(config).read_text())["model_list"]
+    return {model["model_name"]: Price(
+        info["input_cost_per_token"], info["output_cost_per_token"], info["max_input_tokens"],
+        info["max_output_tokens"]) for model in listed for info in [model["model_info"]]}
+
+
+async def tidy(ledger: Ledger) -> None:
+    while True:
+        await asyncio.sleep(60)
+        await asyncio.to_thread(ledger.expire, time.time())
+        await asyncio.to_thread(ledger.forget, time.time() - KEEP_CALLS_S)
+
+
+async def main() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    ledger = Ledger(os.environ.get("IW_LEDGER", "/data/ledger.db"))
+    lost = ledger.expire(time.time(), 0.0)  # nothing runs yet: whatever is open was cut off
+    if lost:
+        log.warning("%d calls were cut off by the last stop; they count in full", lost)
+    gate = Gate(app, Path(os.environ.get("IW_KEYS", "/etc/model_proxy/keys")), ledger,
+                prices(CONFIG), INNER_KEY)
+    server = uvicorn.Server(uvicorn.Config(
+        gate, host=os.environ.get("IW_HOST", "127.0.0.1"), port=int(os.environ["IW_PORT"]),
+        log_level="warning", access_log=False, proxy_headers=False, server_header=False,
+        timeout_graceful_shutdown=20))
+    tidying = asyncio.create_task(tidy(ledger))
+    await server.serve()
+    tidying.cancel()
+    ledger.close()
+
+
+asyncio.run(main())

@@ -1,0 +1,138 @@
+"""The ledger: nothing is spent twice, nothing past a budget."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "images" / "model-proxy"))
+from ledger import Grant, Ledger, Refused
+
+NOON = 1_790_000_000.0
+
+
+def grant(**fields) -> Grant:
+    return Grant(**{"employee": "pulse", "customer": "acme", "models": ("default",),
+                    "subnet": "10.0.0.0/24", "monthly_budget_usd": 1.0,
+                    "requests_per_minute": 1000} | fields)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    made = Ledger(str(tmp_path / "ledger.db"))
+    yield made
+    made.close()
+
+
+def sums(ledger: Ledger, scope: str = "employee:pulse") -> tuple[float, float]:
+    row = ledger._db.execute("SELECT settled_usd, reserved_usd FROM spend WHERE scope = ?",
+                             (scope,)).fetchone()
+    return row or (0.0, 0.0)
+
+
+def test_a_budget_counts_what_is_reserved(ledger):
+    first = ledger.reserve(grant(), "default", 0.6, NOON)
+    with pytest.raises(Refused) as refused:
+        ledger.reserve(grant(), "default", 0.6, NOON)
+    assert refused.value.kind == "budget_exceeded"
+    assert "$0.0000 of $1.00" in str(refused.value) and "$0.6000" in str(refused.value)
+    ledger.settle(first, 0.1, 10)
+    ledger.reserve(grant(), "default", 0.6, NOON)
+    assert sums(ledger) == pytest.approx((0.1, 0.6))
+
+
+def test_a_company_s_budget_holds_over_its_employees(ledger):
+    ledger.reserve(grant(customer_monthly_budget_usd=1.0), "default", 0.6, NOON)
+    other = grant(employee="quill", customer_monthly_budget_usd=1.0)
+    with pytest.raises(Refused, match="The company"):
+        ledger.reserve(other, "default", 0.6, NOON)
+    with pytest.raises(Refused, match="The company"):
+        ledger.reserve(other, "default", 0.41, NOON)
+    ledger.reserve(other, "default", 0.4, NOON)
+
+
+def test_a_new_month_has_a_new_budget(ledger):
+    ledger.settle(ledger.reserve(grant(), "default", 1.0, NOON), 1.0, 1)
+    with pytest.raises(Refused):
+        ledger.reserve(grant(), "default", 0.1, NOON)
+    ledger.reserve(grant(), "default", 0.1, NOON + 31 * 86400)
+
+
+def test_requests_a_minute(ledger):
+    slow = grant(requests_per_minute=2)
+    ledger.reserve(slow, "default", 0, NOON)
+    ledger.reserve(slow, "default", 0, NOON + 30)
+    with pytest.raises(Refused) as refused:
+        ledger.reserve(slow, "default", 0, NOON + 40)
+    assert refused.value.retry_after_s == 21
+    ledger.reserve(slow, "default", 0, NOON + 61)
+
+
+def test_only_the_first_word_about_a_call_counts(ledger):
+    call = ledger.reserve(grant(), "default", 0.5, NOON)
+    ledger.settle(call, 0.2, 5)
+    ledger.settle(call, 0.4, 5)
+    ledger.release(call)
+    ledger.expire_one(call)
+    assert sums(ledger) == pytest.approx((0.2, 0.0))
+
+
+def test_what_a_crash_cut_off_counts_in_full(tmp_path):
+    first = Ledger(str(tmp_path / "ledger.db"))
+    first.reserve(grant(), "default", 0.5, NOON)
+    first.close()
+    again = Ledger(str(tmp_path / "ledger.db"))
+    assert again.expire(NOON + 1, 0.0) == 1
+    assert sums(again) == pytest.approx((0.5, 0.0))
+    again.close()
+
+
+def test_fifty_threads_do_not_pass_the_cap(ledger):
+    passed, refused = [], []
+
+    def call() -> None:
+        try:
+            passed.append(ledger.reserve(grant(), "default", 0.1, NOON))
+        except Refused:
+            refused.append(1)
+    threads = [threading.Thread(target=call) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(passed), len(refused)) == (10, 40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["reserve", "settle", "release", "expire"]),
+                          st.integers(0, 5), st.integers(0, 40)), max_size=40))
+def test_any_sequence_keeps_the_sums_and_the_cap(tmp_path_factory, steps):
+    ledger = Ledger(str(tmp_path_factory.mktemp("l") / "ledger.db"))
+    calls: list[tuple[str, float]] = []
+    for number, (verb, which, cents) in enumerate(steps):
+        if verb == "reserve":
+            try:
+                calls.append((ledger.reserve(grant(), "m", cents / 100, NOON + number),
+                              cents / 100))
+            except Refused:
+                pass
+        elif calls:
+            call, reserved = calls[which % len(calls)]
+            if verb == "settle":
+                ledger.settle(call, min(cents / 100, reserved), 1)
+            elif verb == "release":
+                ledger.release(call)
+            else:
+                ledger.expire_one(call)
+        settled, held = sums(ledger)
+        assert settled + held <= 1.0 + 1e-9 and settled >= 0 and held >= 0
+    rows = ledger._db.execute("SELECT state, reserved_usd, cost_usd FROM calls").fetchall()
+    settled, held = sums(ledger)
+    assert settled == pytest.approx(sum(r[2] or 0 for r in rows if r[0] != "reserved"))
+    assert held == pytest.approx(sum(r[1] for r in rows if r[0] == "reserved"))
+    ledger.close()
