@@ -97,7 +97,7 @@ def _apply(tool: str, names: tuple[str, ...], rules: list[str]) -> None:
         if line.startswith(("-A INPUT ", "-A DOCKER-USER ")) and line.endswith(
                 tuple(f"-j {name}" for name in names)):
             _run([tool, "-w", "-D", *line.split()[1:]])
-    for rule in rules:
+    for rule in reversed(rules):  # each goes to the top, so that they end in order
         if rule not in inner:
             chain, *match = rule.split()[1:]
             _run([tool, "-w", "-N", chain], check=False)

@@ -1,6 +1,6 @@
 """A fake model provider: OpenAI's chat API, as far as it is used, answered from a script.
 
-The last message of the person says what happens: `SAY some words` answers with them, and
+The last message of the person says what happens: `SAY some words` answers "(scripted) some words", and
 `TOOL name {"json": "arguments"}` calls that tool and then repeats what the tool said. Anything else
 is answered with "I heard: …". Usage is a fixed number of tokens, so that tests can count money.
 """
@@ -104,21 +104,27 @@ def _text(message: dict[str, Any]) -> str:
 def answer(body: dict[str, Any]) -> dict[str, Any]:
     """`content`, or `tool_calls`."""
     messages = body["messages"]
-    if messages[-1]["role"] == "tool":
-        return {"content": f"The tool said: {_text(messages[-1])[:600]}"}
-    asked = next((_text(m) for m in reversed(messages) if m["role"] == "user"), "")
-    # The gateway puts the time and the like around what a person wrote.
-    for line in asked.splitlines():
+    # The gateway adds messages of its own (the time, what runs) after what a person wrote or what
+    # a tool said.
+    asked: list[str] = []
+    for message in reversed(messages):
+        if message["role"] == "tool":
+            return {"content": f"The tool said: {_text(message)[:600]}"}
+        if message["role"] == "assistant":
+            break
+        if message["role"] == "user":
+            asked.append(_text(message))
+    for line in "\n".join(asked).splitlines():
         _, say, words = line.partition("SAY ")
         if say:
-            return {"content": words}
+            return {"content": f"(scripted) {words}"}
         _, tool, rest = line.partition("TOOL ")
         if tool:
             name, _, arguments = rest.partition(" ")
             return {"content": None, "tool_calls": [{
                 "id": f"call_{len(messages)}", "type": "function",
                 "function": {"name": name, "arguments": arguments.strip() or "{}"}}]}
-    return {"content": f"I heard: {asked[-200:]}"}
+    return {"content": f"I heard: {' '.join(asked)[-200:]}"}
 
 
 def _reason(body: dict[str, Any]) -> str:

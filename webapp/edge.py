@@ -40,6 +40,15 @@ Kind = Literal["chat", "browser"]
 @access("account", page=True)
 def open_page(employee: str, kind: Kind) -> Any:
     """Sends the owner to the employee's page, with a ticket for that one host."""
+    return redirect(ticket_url(employee, kind), code=303)
+
+
+def ticket_url(employee: str, kind: Kind) -> str:
+    """The address of an employee's page with a ticket for the signed-in visitor.
+
+    Raises:
+        Problem: 404 when it is not the visitor's employee.
+    """
     row, who = team.status().employee(employee), visitor()
     if row is None or row.customer != me().customer or who is None or who.session is None:
         raise Problem(404, "not_found", f"There is no employee {employee}.")
@@ -50,7 +59,7 @@ def open_page(employee: str, kind: Kind) -> Any:
                               session_id=who.session.id,
                               expires_at=now() + timedelta(seconds=TICKET_S)))
     db.session.commit()
-    return redirect(f"{where.url(host)}/?{urlencode({'__t': secret})}", code=303)
+    return f"{where.url(host)}/?{urlencode({'__t': secret})}"
 
 
 @edge.get("/edge/authorize")

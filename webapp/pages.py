@@ -8,6 +8,7 @@ from flask import Blueprint, Response, jsonify, redirect, render_template, reque
 
 from webapp import openapi, signing, team
 from webapp.access import access, me, visitor
+from webapp.edge import ticket_url
 from webapp.errors import Problem
 
 pages = Blueprint("pages", __name__)
@@ -49,6 +50,18 @@ def sign_out() -> Any:
     response = redirect(url_for("pages.sign_in"), code=303)
     signing.sign_out(response)  # type: ignore[arg-type]
     return response
+
+
+@pages.get("/employees/<employee>")
+@access("account", page=True)
+def workspace(employee: str) -> Any:
+    """One employee: its chat and its browser, side by side."""
+    row, account = team.status().employee(employee), me()
+    if row is None or row.customer != account.customer or row.desired_state == "warm":
+        raise Problem(404, "not_found", f"There is no employee {employee}.")
+    return render_template(
+        "workspace.html", employee=team.employee(row.customer, employee), account=account,
+        chat=ticket_url(employee, "chat"), browser=ticket_url(employee, "browser"))
 
 
 @pages.get("/")

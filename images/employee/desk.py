@@ -24,7 +24,7 @@ from rfb import ProtocolError, Watching
 log = logging.getLogger("desk")
 IDLE_S = 600.0
 GEOMETRY = (1280, 800)
-PORT, CDP_FRONT, CDP_BACK = 6080, 9222, 9223
+PORT, FILES_PORT, CDP_FRONT, CDP_BACK = 6080, 6081, 9222, 9223
 SCREEN = Path("/tmp/run/screen.sock")
 PROFILE = Path("/data/browser")
 WWW = Path(__file__).parent / "www"
@@ -139,7 +139,8 @@ async def page(request: web.Request) -> web.FileResponse:
     return web.FileResponse(WWW / "index.html", headers={
         "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-                                   "connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'"})
+                                   "connect-src 'self'; img-src 'self' data:; "
+                                   "frame-ancestors 'none'"})
 
 
 async def health(request: web.Request) -> web.Response:
@@ -215,6 +216,17 @@ async def drive(desk: Desk, reader: asyncio.StreamReader, writer: asyncio.Stream
     await asyncio.gather(pass_on(reader, back_writer, True), pass_on(back_reader, writer, False))
 
 
+async def _files() -> web.AppRunner:
+    """The employee's files for its own browser, so that it can show people what it made: OpenClaw
+    opens no file: addresses."""
+    app = web.Application()
+    app.router.add_static("/workspace", "/data/workspace", show_index=True)
+    app.router.add_static("/shared", "/shared", show_index=True)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    return runner
+
+
 async def rest_when_idle(desk: Desk) -> None:
     while True:
         await asyncio.sleep(5.0)
@@ -239,6 +251,7 @@ async def main() -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "0.0.0.0", PORT).start()
+    await web.TCPSite(await _files(), "127.0.0.1", FILES_PORT).start()
     await asyncio.start_server(lambda r, w: drive(desk, r, w), "127.0.0.1", CDP_FRONT)
     idle = asyncio.create_task(rest_when_idle(desk))
     await stopped.wait()

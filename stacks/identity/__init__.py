@@ -115,8 +115,12 @@ def _config(instance: Instance, customer: Customer, employee: Employee,
             "workspace": "/data/workspace", "model": {"primary": f"litellm/{name}"},
             "heartbeat": {"every": "0m"}, "skipBootstrap": True,
             "skills": list(employee.skills)}},
+        # Few tools, and all of them in the prompt: the browser is found without a search.
+        "tools": {"toolSearch": False, "allow": list(_TOOLS)},
         "plugins": {"allow": ["litellm", "memory-core", "browser"]},
-        "browser": {"enabled": True, "attachOnly": True, "defaultProfile": "visible", "profiles": {
+        "browser": {"enabled": True, "attachOnly": True, "defaultProfile": "visible",
+                    # Its own files (desk.py); every other private address stays closed.
+                    "ssrfPolicy": {"allowedHostnames": ["localhost"]}, "profiles": {
             "visible": {"cdpUrl": "http://127.0.0.1:9222", "attachOnly": True}}},
         "update": {"checkOnStart": False},
         "telemetry": {"enabled": False},
@@ -124,5 +128,7 @@ def _config(instance: Instance, customer: Customer, employee: Employee,
     }
 
 
+_TOOLS = ("read", "write", "edit", "apply_patch", "ls", "exec", "process", "browser", "web_fetch",
+          "memory_get", "memory_search", "session_status", "automations")
 # No customer's id holds a dot: nobody can be this user.
 _BLANKS_USER = "nobody.warming-up"

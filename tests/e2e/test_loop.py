@@ -66,7 +66,8 @@ def test_a_hire_by_iw_is_served_to_its_owner_alone(house, pulse):
         assert house.get(host, token=house.token("bolt")).status_code == 404
     (receipt,) = house.iw("receipts", "--customer", "acme", "--limit", "1")
     assert (receipt["result"], receipt["revision"]) == ("succeeded", row.revision)
-    assert {c["name"] for c in receipt["changes"]} == {f"employee-{pulse}", f"volume-{pulse}"}
+    assert {c["name"] for c in receipt["changes"]} == {
+        f"employee-{pulse}", f"files-{pulse}", f"key-{pulse}", f"volume-{pulse}"}
 
 
 def test_its_container_is_hardened(house, pulse):

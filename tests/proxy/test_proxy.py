@@ -126,7 +126,7 @@ def proxy(tmp_path_factory, images, provider) -> Iterator[Proxy]:
 def test_an_answer_is_paid_for(proxy, provider):
     key = proxy.key("payer")
     said = proxy.chat(key)
-    assert said.json()["choices"][0]["message"]["content"] == "hello there"
+    assert said.json()["choices"][0]["message"]["content"] == "(scripted) hello there"
     assert proxy.settled("employee:payer") == pytest.approx(COST)
     assert provider.requests[-1]["max_tokens"] == 100, "clamped to what was reserved"
     with proxy.chat(key, stream=True, max_tokens=5) as streamed:
@@ -180,7 +180,7 @@ def test_the_provider_s_key_and_address_come_out_of_nothing(proxy, provider):
     # Orders that LiteLLM would take from a body.
     sent = proxy.chat(key, api_base="http://127.0.0.1:1", api_key="sk-mine",
                       mock_response="free", fallbacks=["other"])
-    assert sent.json()["choices"][0]["message"]["content"] == "hello there"
+    assert sent.json()["choices"][0]["message"]["content"] == "(scripted) hello there"
 
 
 def test_a_failed_call_costs_nothing(proxy, provider):

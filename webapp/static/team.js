@@ -63,8 +63,7 @@ function card(e) {
   const actions = made.querySelector(".actions");
   const path = `${base}/${e.id}`;
   if (e.health_status === "Healthy") {
-    actions.append(link("Chat", `/employees/${e.id}/open/chat`, "primary"),
-      link("Browser", `/employees/${e.id}/open/browser`));
+    actions.append(link("Open", `/employees/${e.id}`, "primary"));
   }
   if (e.state === "running") {
     actions.append(button("Pause", () => send(`${path}/pause`)));
