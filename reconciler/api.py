@@ -22,7 +22,9 @@ from werkzeug.wrappers import Request, Response
 
 from reconciler import ReconcilerError
 from reconciler.answers import Answers
+from reconciler.content import Content, answer_to
 from reconciler.loop import Reconciler
+from stacks import StackError
 
 log = logging.getLogger(__name__)
 Handler = Callable[..., Response]
@@ -45,6 +47,7 @@ class InternalApi:
             Rule("/v1/info", endpoint=self.info), Rule("/v1/status", endpoint=self.status),
             Rule("/v1/plan", endpoint=self.plan), Rule("/v1/drift", endpoint=self.drift),
             Rule("/v1/employees/<employee>/logs", endpoint=self.logs),
+            *Content(reconciler).rules(),
             Rule("/v1/retry", endpoint=self.retry, methods=["POST"]),
             Rule("/v1/notify", endpoint=self.notify, methods=["POST"]),
             Rule("/v1/confirm", endpoint=self.confirm, methods=["POST"]),
@@ -103,6 +106,8 @@ class InternalApi:
                 return endpoint(request, **arguments)
             except HTTPException as error:
                 return as_json({"error": error.description}, error.code or 500)
+            except StackError as error:
+                return answer_to(error)
             except ReconcilerError as error:
                 return as_json({"error": str(error)}, 409)
             except Exception as error:

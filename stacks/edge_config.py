@@ -122,8 +122,8 @@ def _employee(origin: str, headers: dict[str, list[str]]) -> Config:
         "stream_timeout": _SOCKET_LIFETIME,
         "headers": {
             "request": {"set": {"X-User": ["{http.vars.user}"], **headers},
-                        "delete": ["Cookie", "Authorization",
-                                   *(name for name in _FORGEABLE if name not in {"X-User", *headers})]},
+                        "delete": ["Cookie", "Authorization", *(
+                            name for name in _FORGEABLE if name not in {"X-User", *headers})]},
             "response": {
                 "delete": ["X-Frame-Options"],
                 "replace": {"Content-Security-Policy": [

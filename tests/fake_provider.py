@@ -1,6 +1,6 @@
 """A fake model provider: OpenAI's chat API, as far as it is used, answered from a script.
 
-The last message of the person says what happens: `SAY some words` answers "(scripted) some words", and
+What a person wrote last says what happens: `SAY some words` answers "(scripted) some words", and
 `TOOL name {"json": "arguments"}` calls that tool and then repeats what the tool said. Anything else
 is answered with "I heard: …". Usage is a fixed number of tokens, so that tests can count money.
 """

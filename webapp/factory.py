@@ -8,6 +8,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from state_repo.status import StatusStore, engine_for
 from webapp import accounts, errors, team
 from webapp.api import api
+from webapp.content import model_usage as _routes_of_content  # noqa: F401 - adds its routes
 from webapp.edge import edge
 from webapp.models import db
 from webapp.pages import pages

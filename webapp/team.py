@@ -14,7 +14,7 @@ from state_repo.status import EmployeeStatus, StatusStore, as_json
 from state_repo.store import Author, Store
 from webapp.errors import Problem
 from webapp.models import Account
-from webapp.notify import notify
+from webapp.reconciler_api import notify
 
 _WAITING = {"sync_status": "OutOfSync", "health_status": "Progressing",
             "reason": "it was just asked for; the reconciler takes it up", "deadline": None,

@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS calls (
     at REAL NOT NULL, model TEXT NOT NULL, reserved_usd REAL NOT NULL, cost_usd REAL,
     tokens INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS calls_by_employee ON calls (employee, at);
+CREATE INDEX IF NOT EXISTS calls_by_customer ON calls (customer, month, employee);
 CREATE INDEX IF NOT EXISTS calls_open ON calls (state) WHERE state = 'reserved';
 CREATE TABLE IF NOT EXISTS spend (
     scope TEXT NOT NULL, month TEXT NOT NULL, settled_usd REAL NOT NULL DEFAULT 0,
@@ -140,9 +141,10 @@ class Ledger:
 
     def _end(self, call: str, state: str, usd: float, tokens: int) -> None:
         with self._transaction() as db:
-            row = db.execute("UPDATE calls SET state = ?, cost_usd = ?, tokens = ? WHERE id = ? AND "
-                             "state = 'reserved' RETURNING employee, customer, month, reserved_usd",
-                             (state, usd, tokens, call)).fetchone()
+            row = db.execute(
+                "UPDATE calls SET state = ?, cost_usd = ?, tokens = ? WHERE id = ? AND "
+                "state = 'reserved' RETURNING employee, customer, month, reserved_usd",
+                (state, usd, tokens, call)).fetchone()
             if row:
                 employee, customer, month, reserved = row
                 self._add(db, employee, customer, month, usd, -reserved, 0, tokens)

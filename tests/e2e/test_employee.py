@@ -7,16 +7,14 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 
-from state_repo import changes
 from state_repo.documents import NetworkPool, OfferedModel, Platform, Resources
 from tests.conftest import ROOT, docker, new_instance, remove_all
-from tests.e2e.house import ENGINEER, PASSWORD, House, until
+from tests.e2e.house import PASSWORD, House, until
 from tests.fake_provider import KEY, FakeProvider
 
 pytestmark = [pytest.mark.e2e, pytest.mark.employee]

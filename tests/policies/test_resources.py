@@ -17,7 +17,7 @@ GOOD = {
     "ulimits": [{"name": "nofile", "soft": 4096.0, "hard": 4096.0}], "restart": "on-failure",
     "maxRetryCount": 5.0, "networksAdvanced": [{"name": "iw-net-acme"}],
     "mounts": [{"type": "volume", "source": "iw-vol-pulse", "target": "/data"}],
-    "tmpfs": {"/tmp": "rw,noexec,nosuid"}, "labels": LABELS, "envs": ["IW_ROLE=M"],
+    "tmpfs": {"/tmp": "rw,noexec,nosuid"}, "labels": LABELS, "envs": ["IW_RESTARTS=0"],
     "healthcheck": {"tests": ["CMD", "x"]},
 }
 DOCKER_SOCK = [{"type": "bind", "source": "/var/run/docker.sock", "target": "/s"}]

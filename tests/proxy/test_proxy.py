@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import sqlite3
 import subprocess
 import threading
 import time
@@ -91,7 +93,6 @@ class Proxy:
                 **more})
 
     def spent(self, scope: str) -> tuple[float, float]:
-        import sqlite3
         with sqlite3.connect(self.data / "ledger.db") as db:
             row = db.execute("SELECT settled_usd, reserved_usd FROM spend WHERE scope = ?",
                              (scope,)).fetchone()
@@ -260,7 +261,5 @@ def test_a_killed_proxy_forgets_nothing(proxy, provider):
 
 
 def _quietly(work) -> None:
-    try:
+    with contextlib.suppress(requests.RequestException):
         work()
-    except requests.RequestException:
-        pass

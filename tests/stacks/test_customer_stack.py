@@ -35,8 +35,9 @@ class Stack:
                              self.pack.write_launcher(instance.run_path / "pack"), pulumi)
 
     def state(self, *ids: str, **fields) -> CustomerState:
-        people = {i: Employee(i, "acme", fields.pop("name", "P"), "R", self.platform.images["employee"],
-                              resources=self.platform.defaults, **fields) for i in ids}
+        fields = {"name": "P", "role": "R", "resources": self.platform.defaults,
+                  "image": self.platform.images["employee"]} | fields
+        people = {i: Employee(i, "acme", **fields) for i in ids}
         subnet = self.instance.network_pool.replace("/16", "/25")
         return CustomerState("acme", "0" * 40, Customer("acme", "Acme", 9, subnet), people)
 
