@@ -9,6 +9,7 @@ from reconciler.decide import PLATFORM, is_expired, stack_of
 from reconciler.loop import WORKERS, Reconciler
 from reconciler.probe import CHAT_PORT
 from reconciler.world import Wanted
+from stacks import cgroup
 
 
 class Answers:
@@ -49,7 +50,8 @@ class Answers:
         return {"commit": snapshot.commit, "changes": changes, "diagnostics": diagnostics}
 
     def drift(self) -> dict[str, Any]:
-        look = self._r.world.look(self._r.book.platform, self._r.book.wanted().values())
+        look = self._r.world.look(self._r.book.platform, self._r.book.wanted().values(),
+                                  self._r.rest.asleep())
         return {"items": [{"stack": d.stack, "kind": d.kind, "name": d.name, "problem": d.problem}
                           for items in look.drift.values() for d in items],
                 "unknown": dict(look.unreachable)}
@@ -70,10 +72,21 @@ class Answers:
         return [{"targets": [f"http://{row['address']}:{CHAT_PORT}/healthz"],
                  "labels": {"employee": employee, "customer": row["customer"]}}
                 for employee, row in sorted(self._r.fleet.rows().items())
-                if row["address"] and row["desired_state"] == "running"]
+                if row["address"] and row["desired_state"] == "running"
+                and not row["asleep_since"]]
 
     def logs(self, employee: str, tail: int) -> str | None:
         return self._r.world.logs(employee, tail)
+
+    def wake(self, employee: str) -> bool:
+        """Wakes a sleeping employee; returns whether it slept."""
+        return self._r.rest.wake(employee)
+
+    def disconnect(self, employee: str) -> None:
+        """Ends every open connection to an employee; who may comes back by itself."""
+        row = self._r.fleet.rows().get(employee)
+        if row and row["address"]:
+            cgroup.close_connections(row["address"])
 
     def retry(self, customer: str) -> None:
         """Ends the backoff of a customer's stack and converges it again."""

@@ -47,6 +47,9 @@ class InternalApi:
             Rule("/v1/info", endpoint=self.info), Rule("/v1/status", endpoint=self.status),
             Rule("/v1/plan", endpoint=self.plan), Rule("/v1/drift", endpoint=self.drift),
             Rule("/v1/employees/<employee>/logs", endpoint=self.logs),
+            Rule("/v1/employees/<employee>/wake", endpoint=self.wake, methods=["POST"]),
+            Rule("/v1/employees/<employee>/disconnect", endpoint=self.disconnect,
+                 methods=["POST"]),
             *Content(reconciler).rules(),
             Rule("/v1/retry", endpoint=self.retry, methods=["POST"]),
             Rule("/v1/notify", endpoint=self.notify, methods=["POST"]),
@@ -85,6 +88,13 @@ class InternalApi:
         if text is None:
             raise NotFound(f"employee {employee} has no container; see its reason in `iw status`")
         return Response(text, mimetype="text/plain; charset=utf-8")
+
+    def wake(self, request: Request, employee: str) -> Response:
+        return as_json({"slept": self._answers.wake(employee)})
+
+    def disconnect(self, request: Request, employee: str) -> Response:
+        self._answers.disconnect(employee)
+        return as_json({})
 
     def retry(self, request: Request) -> Response:
         customer = _field(request, "customer")

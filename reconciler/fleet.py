@@ -33,6 +33,8 @@ class Fleet:
         self._rows: dict[str, dict[str, Any]] = {
             row.id: _comparable(row) for row in status.employees()}
         self._stacks: dict[str, dict[str, Any]] = {}
+        self._asleep = {id: row["asleep_since"] for id, row in self._rows.items()
+                        if row["asleep_since"]}
         self._verifying: dict[str, tuple[str, Future[str | None]]] = {}
         self._guard = threading.RLock()
         self._probes = ThreadPoolExecutor(max_workers=32, thread_name_prefix="probe")
@@ -67,6 +69,21 @@ class Fleet:
             pair = self._verifying.get(employee)
             return pair[1] if pair else None
 
+    def asleep(self) -> dict[str, datetime]:
+        """Who sleeps, since when."""
+        with self._guard:
+            return dict(self._asleep)
+
+    def mark_asleep(self, employee: str, since: datetime | None) -> None:
+        """Records that it sleeps (None: that it is awake), at once: visitors are let in by it."""
+        with self._guard:
+            if since is None:
+                self._asleep.pop(employee, None)
+            else:
+                self._asleep[employee] = since
+            if employee in self._rows:
+                self._write_row(employee, self._rows[employee] | {"asleep_since": since})
+
     def rows(self) -> dict[str, dict[str, Any]]:
         with self._guard:
             return dict(self._rows)
@@ -83,6 +100,7 @@ class Fleet:
                 "address": seen.address if seen else None,
                 "container_id": seen.container_id if seen else None,
                 "image": seen.image if seen else None,
+                "asleep_since": self._asleep.get(employee.id),
             }
             return self._write_row(employee.id, row)
 
@@ -93,7 +111,7 @@ class Fleet:
             return self._write_row(employee, before | {
                 "desired_state": "vanished", "sync_status": "OutOfSync",
                 "health_status": "Missing", "reason": reason, "deadline": None,
-                "address": None, "container_id": None})
+                "address": None, "container_id": None, "asleep_since": None})
 
     def forget(self, employee: str) -> None:
         with self._guard:
@@ -163,4 +181,4 @@ class Fleet:
 def _comparable(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in (
         "customer", "name", "role", "desired_state", "sync_status", "health_status", "reason",
-        "deadline", "revision", "address", "container_id", "image")}
+        "deadline", "revision", "address", "container_id", "image", "asleep_since")}

@@ -39,7 +39,8 @@ class Judgement:
 
 def judge(employee: Employee, seen: Sighting | None, *, suspended: bool, applied: bool,
           docker_answers: bool, problem: str | None, working: bool, now: datetime,
-          retry_at: datetime | None = None, kept_until: str | None = None) -> Judgement:
+          asleep: bool = False, retry_at: datetime | None = None,
+          kept_until: str | None = None) -> Judgement:
     """`applied`: the stack was brought to the wanted digest. `problem`: why the stack is held or
     failed, or what drifted here. `working`: an Action for the stack waits or runs."""
     if not docker_answers:
@@ -59,6 +60,9 @@ def judge(employee: Employee, seen: Sighting | None, *, suspended: bool, applied
         return Judgement(sync, "Suspended", problem or why)
     if seen is None:
         return _wait("its container is being made", working, problem, retry_at, now, "Missing")
+    if asleep and not seen.running:
+        return Judgement(sync, "Healthy", problem or
+                         "asleep: it wakes by itself on the next visit or task")
     if not seen.running:
         return _wait("its container stopped and is being started", working, problem, retry_at,
                      now, "Degraded")

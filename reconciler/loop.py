@@ -27,12 +27,14 @@ from reconciler.decide import (
     customer_of,
     decide,
     is_expired,
+    stack_of,
 )
 from reconciler.engine import Engine
 from reconciler.fleet import Fleet
 from reconciler.metrics import Metrics
 from reconciler.queue import FairQueue
 from reconciler.recorder import Recorder, Turn
+from reconciler.rest import Rest
 from reconciler.world import PARTS, Look, Wanted, World
 from state_repo.documents import Platform
 from state_repo.instance import Instance
@@ -53,6 +55,7 @@ class Reconciler:
         self.instance, self.store, self.status = instance, store, status
         self.world, self.engine, self.metrics = world, engine, Metrics()
         self.queue, self.fleet = FairQueue(), Fleet(status, _now)
+        self.rest = Rest(instance, self.fleet.asleep(), self.fleet.mark_asleep)
         self.book = Book(status, store, _now())
         self.receipts = Receipts(status, self._time)
         self._recorder = Recorder(status, self.fleet, self.book, self.queue)
@@ -118,6 +121,20 @@ class Reconciler:
             self._noticed = {head: time.monotonic()}
             self.wake()
 
+    def let_rest(self) -> None:
+        """Puts to sleep who has been idle for long enough."""
+        platform = self.book.platform
+        if platform is None:
+            return
+        awake = {}
+        for employee, row in self.fleet.rows().items():
+            seen = self.fleet.sighting(employee)
+            if seen and seen.running and seen.verified is True and (
+                    row["desired_state"] in ("running", "warm")
+                    and not self.queue.running(stack_of(row["customer"]))):
+                awake[employee] = seen.container_id
+        self.rest.look(awake, platform.sleep)
+
     # ---- one turn ----------------------------------------------------------------------------
 
     def cycle(self) -> Decision:
@@ -130,9 +147,13 @@ class Reconciler:
             began, now = time.monotonic(), _now()
             self.notice()
             snapshot, halt = self._take()
-            look = self.world.look(self.book.platform, self.book.wanted().values())
+            look = self.world.look(self.book.platform, self.book.wanted().values(),
+                                   self.rest.asleep())
             if look.containers is not None:
                 self.fleet.see(look.containers)
+                for seen in look.containers:
+                    if seen.running and seen.employee in self.rest.asleep():
+                        self.rest.forget(seen.employee)
             self._release(look)
             drift = {stack: items for stack, items in look.drift.items()
                      if not self.queue.running(stack) and self._ended.get(stack, 0.0) < began}
@@ -267,6 +288,8 @@ class Reconciler:
             action.cause, "succeeded" if outcome.succeeded else "failed").inc()
         if outcome.succeeded:
             self.book.succeeded(action, _now(), made)
+            if isinstance(made, Wanted):
+                self._wake_claimed(made)
             if action.cause == "drift":
                 self.status.add_event(kind="Repaired", customer=customer, message=action.reason)
         else:
@@ -274,6 +297,15 @@ class Reconciler:
         for probe in probes:
             probe.add_done_callback(lambda _: self.wake())
         self.receipts.write(action, commit, outcome, stages, probes)
+
+    def _wake_claimed(self, made: Wanted) -> None:
+        """A blank that was hired has work to do now."""
+        rows = self.fleet.rows()
+        for employee in self.rest.asleep() & made.state.employees.keys():
+            row = rows.get(employee)
+            if made.state.employees[employee].state == "running" and row and (
+                    row["desired_state"] == "warm"):
+                self.rest.wake(employee)
 
     def _wanted(self, action: Action) -> Wanted | Platform:
         """What the action makes true."""

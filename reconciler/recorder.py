@@ -80,7 +80,7 @@ class Recorder:
         pending = due.get(stack) in ("commit", "retry") or record.digest is None
         docker_answers = "docker" not in turn.look.unreachable
         drift = turn.drift.get(stack, ())
-        health = []
+        health, asleep = [], self._fleet.asleep()
         for employee in state.employees.values() if state else ():
             grace = turn.snapshot.platform.grace_days
             seen = self._fleet.sighting(employee.id)
@@ -92,7 +92,8 @@ class Recorder:
             judgement = judge(
                 employee, seen, applied=not pending, problem=own, now=turn.now,
                 suspended=bool(state and state.customer and state.customer.suspended),
-                docker_answers=docker_answers, retry_at=record.retry_at,
+                docker_answers=docker_answers, asleep=employee.id in asleep,
+                retry_at=record.retry_at,
                 working=failure is None and (stack in due or self._queue.running(stack)),
                 kept_until=_kept_until(employee, grace))
             self._fleet.write(employee, judgement, record.revision)

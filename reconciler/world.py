@@ -10,7 +10,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,7 +98,8 @@ class World:
 
     # ---- what there is -----------------------------------------------------------------------
 
-    def look(self, wanted_platform: Platform | None, wanted: Iterable[Wanted]) -> Look:
+    def look(self, wanted_platform: Platform | None, wanted: Iterable[Wanted],
+             asleep: Collection[str] = ()) -> Look:
         """One look at everything; `wanted_platform` is None before its first run."""
         found: list[tuple[str, Difference]] = []
         unreachable: dict[str, str] = {}
@@ -109,7 +110,7 @@ class World:
             for one in wanted:
                 stack = stack_of(one.state.id)
                 found += ((stack, d) for d in fingerprint.customer_differences(
-                    self._instance, one.state, reality, one.kept, one.expired))
+                    self._instance, one.state, reality, one.kept, one.expired, asleep))
                 found += ((stack, ("container", name, "it was changed by hand"))
                           for name in self._touched.get(one.state.id, ()))
             if wanted_platform is not None:

@@ -75,7 +75,8 @@ def _authorise(app: str) -> Config:
         "headers": {"request": {
             "set": {"X-Forwarded-Method": ["{http.request.method}"],
                     "X-Forwarded-Uri": ["{http.request.uri}"],
-                    "X-Forwarded-Upgrade": ["{http.request.header.Upgrade}"]},
+                    "X-Forwarded-Upgrade": ["{http.request.header.Upgrade}"],
+                    "X-Forwarded-Mode": ["{http.request.header.Sec-Fetch-Mode}"]},
             "delete": ["Connection", "Upgrade", *_FORGEABLE]}},
         "handle_response": [{
             "match": {"status_code": [2]},

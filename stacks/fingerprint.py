@@ -18,9 +18,9 @@ Difference = tuple[str, str, str]  # kind, name, problem
 
 
 def customer_differences(instance: Instance, state: CustomerState, reality: DockerReality,
-                         kept: Collection[str] = (), expired: Collection[str] = ()
-                         ) -> Iterator[Difference]:
-    """Every difference as (kind, name, problem in plain words)."""
+                         kept: Collection[str] = (), expired: Collection[str] = (),
+                         asleep: Collection[str] = ()) -> Iterator[Difference]:
+    """Every difference as (kind, name, problem in plain words). Who is `asleep` need not run."""
     customer = state.customer
     if customer is None:
         return
@@ -43,7 +43,7 @@ def customer_differences(instance: Instance, state: CustomerState, reality: Dock
                 yield "container", name, "it is still there, and its employee is retired"
         elif seen is None:
             yield "container", name, "it is gone"
-        else:
+        elif seen.running or employee.id not in asleep:
             yield from _container(name, seen, runs(employee, customer), frozenset({network}))
     for lost in kept:
         name = instance.container_name(lost)

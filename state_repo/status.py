@@ -57,7 +57,7 @@ class Table(DeclarativeBase):
 
 
 class EmployeeStatus(Table):
-    """One employee as last seen. `desired_state`: running, paused, retired, or vanished."""
+    """One employee as last seen. `desired_state`: warm, running, paused, retired, or vanished."""
 
     __tablename__ = "employees"
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -73,6 +73,7 @@ class EmployeeStatus(Table):
     address: Mapped[str | None] = mapped_column(String(64))
     container_id: Mapped[str | None] = mapped_column(String(64))
     image: Mapped[str | None] = mapped_column(String(255))
+    asleep_since: Mapped[datetime | None] = mapped_column(UtcTime)
     updated_at: Mapped[datetime] = mapped_column(UtcTime)
 
 

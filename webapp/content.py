@@ -102,6 +102,7 @@ def decided_lessons(customer: str) -> Response:
            "Approve a lesson for the whole team, or reject it.",
            {"state": {"enum": ["approved", "rejected"]}}, ("state",))
 def decide_lesson(customer: str, employee: str, lesson: str) -> Response:
+    team.find(customer, employee)
     state: LessonState = given()["state"]
     known = _lessons(customer).get(lesson)
     if known is None:

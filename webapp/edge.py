@@ -29,6 +29,7 @@ from webapp import signing, team
 from webapp.access import access, bearer_account, cookie_name, me, visitor
 from webapp.errors import Problem
 from webapp.models import Account, EdgeSession, EdgeTicket, db, digest, fresh_secret, now
+from webapp.reconciler_api import ask
 
 edge = Blueprint("edge", __name__)
 PORTS = {"gw": 18789, "vnc": 6080}
@@ -70,7 +71,8 @@ def authorize() -> Response:
     employee, _, rest = host.partition(".")
     kind, _, domain = rest.partition(".")
     row = team.status().employee(employee)
-    if kind not in PORTS or domain != team.instance().domain or row is None:
+    if kind not in PORTS or domain != team.instance().domain or row is None or (
+            row.desired_state == "warm"):
         return _say(404, "There is nothing here", "No employee has this address.")
     uri = urlsplit(request.headers.get("X-Forwarded-Uri", "/"))
     query = dict(parse_qsl(uri.query, keep_blank_values=True))
@@ -86,6 +88,12 @@ def authorize() -> Response:
         origin = request.headers.get("Origin")
         if origin is not None and origin != team.instance().url(host):
             return _say(403, "Not from here", "This connection comes from another site.")
+    if row.desired_state == "running" and row.asleep_since is not None:
+        ask(team.instance().socket, "POST", ["employees", employee, "wake"],
+            headers={"Content-Length": "0"}).json()
+        if request.headers.get("X-Forwarded-Mode") == "navigate" or row.address is None:
+            return _say(503, f"Waking {row.name}…", "It slept, and is here again in about three "
+                        "seconds. This page loads by itself.", again_s=1)
     if row.address is None or row.desired_state != "running":
         reason = row.reason or "it is not running"
         return _say(503, f"{row.name} is not here right now", f"{row.health_status}: {reason}.")
@@ -130,12 +138,16 @@ def _account_of_cookie(host: str) -> Account | None:
     return session.account
 
 
-def _say(status: int, title: str, text: str) -> Response:
-    """A page and not a redirect: inside an iframe the visitor must see why."""
-    response = make_response(render_template("edge.html", title=title, text=text), status)
+def _say(status: int, title: str, text: str, again_s: int = 0) -> Response:
+    """A page and not a redirect: inside an iframe the visitor must see why. `again_s`: after how
+    long the page loads by itself (0: by hand)."""
+    nonce, again_s = fresh_secret(), again_s or (3 if status == 503 else 0)
+    response = make_response(render_template("edge.html", title=title, text=text, nonce=nonce,
+                                             again_s=again_s), status)
     response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; frame-ancestors " + current_app.config["APP_URL"])
+        f"default-src 'none'; style-src 'nonce-{nonce}'; frame-ancestors "
+        + current_app.config["APP_URL"])
     response.headers["Cache-Control"] = "no-store"
-    if status == 503:
-        response.headers["Retry-After"] = "2"
+    if again_s:
+        response.headers["Retry-After"] = str(again_s)
     return response

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 from flask import Response, current_app, request
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from webapp import accounts
 from webapp.access import cookie_name, visitor
@@ -19,6 +20,7 @@ from webapp.models import (
     fresh_secret,
     now,
 )
+from webapp.reconciler_api import ask
 
 SESSION_DAYS = 14
 
@@ -53,10 +55,18 @@ def sign_out(response: Response) -> None:
     """Ends the session, and with it every employee's page that was opened by it."""
     who = visitor()
     if who is not None and who.session is not None:
+        hosts = db.session.scalars(select(EdgeSession.host).where(
+            EdgeSession.session_id == who.session.id)).all()
         for table in (EdgeSession, EdgeTicket):
             db.session.execute(delete(table).where(table.session_id == who.session.id))
         db.session.delete(who.session)
         db.session.commit()
+        # Sockets that are open were let in before: they are closed, and who may comes back.
+        for employee in {host.partition(".")[0] for host in hosts}:
+            with suppress(Problem):
+                ask(current_app.config["INSTANCE"].socket, "POST",
+                    ["employees", employee, "disconnect"], headers={"Content-Length": "0"},
+                    timeout_s=5.0).json()
     response.delete_cookie(cookie_name(), path="/", secure=current_app.config["SECURE"],
                            httponly=True, samesite="Lax")
 

@@ -18,7 +18,7 @@ from webapp.reconciler_api import notify
 
 _WAITING = {"sync_status": "OutOfSync", "health_status": "Progressing",
             "reason": "it was just asked for; the reconciler takes it up", "deadline": None,
-            "revision": None, "updated_at": None}
+            "revision": None, "asleep_since": None, "updated_at": None}
 _SEEN = tuple(_WAITING)
 
 

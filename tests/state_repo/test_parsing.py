@@ -60,8 +60,8 @@ def test_every_mistake_of_a_file_is_reported_at_once_with_its_line():
     assert len(found) == 4
     assert found[0].startswith("e.yaml:3 metadata.role: is missing")
     assert found[1].startswith("e.yaml:8 spec.state: is 'lazy'; write one of warm, running, paused")
-    assert found[2].startswith("e.yaml:15 spec.resources.cpus: is 'many'; write a value of type")
-    assert found[3].startswith("e.yaml:16 spec.resources.gpus: is not known; use one of cpus")
+    assert found[2].startswith("e.yaml:16 spec.resources.cpus: is 'many'; write a value of type")
+    assert found[3].startswith("e.yaml:17 spec.resources.gpus: is not known; use one of cpus")
 
 
 @pytest.mark.parametrize(("text", "says"), [

@@ -37,7 +37,7 @@ def test_a_hire_is_one_commit_by_its_author_that_git_finds_sound(tmp_path):
     store = filled(tmp_path)
     made, sha = changes.hire(store, ANN, "acme", "Pulse", "Marketing")
     info = store.commit_info(sha)
-    assert info.subject == f"Hire Pulse ({made.id}) for acme"
+    assert info.subject == "Hire Pulse for acme"
     assert (info.author_name, info.author_email) == ("Ann xEvil", "ann@acme.test")
     changed = git(store.path, "show", "--name-only", "--format=", sha)
     assert changed == employee_path("acme", made.id)

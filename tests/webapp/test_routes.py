@@ -21,7 +21,7 @@ def routes(house):
 
 def path(rule, customer: str, employee: str) -> str:
     values = {"customer": customer, "employee": employee, "kind": "chat", "token": "0" * 16,
-              "filename": "app.css"}
+              "lesson": "lesson-1", "filename": "app.css"}
     return re.sub(r"<(?:[^:<>]+(?:\([^)]*\))?:)?(\w+)>", lambda m: values[m[1]], str(rule))
 
 

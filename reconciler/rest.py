@@ -1,0 +1,165 @@
+"""Sleep: who does nothing gives its memory back, and wakes by itself.
+
+An employee sleeps when for a while nobody was connected to it, it called no model, ran nothing of
+its own and used hardly any processor. Asleep means paused, with its memory in swap; without swap
+it means stopped, which takes longer to undo. The next visit wakes it, and so does a claim.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from reconciler.probe import BROWSER_PORT, CHAT_PORT
+from stacks import StackError, cgroup
+from state_repo.documents import Sleep
+from state_repo.instance import Instance
+
+log = logging.getLogger(__name__)
+LOOK_EVERY_S = 5.0
+BUSY = 0.15  # of one processor: an idle gateway with an open browser stays below
+_PORTS = frozenset({CHAT_PORT, BROWSER_PORT})
+
+
+@dataclass(slots=True)
+class Watch:
+    """What was seen of one container that runs. Times are monotonic seconds."""
+
+    container: cgroup.Container
+    cpu_s: float
+    at: float
+    idle_since: float
+
+
+def is_busy(before: Watch, now: cgroup.Use, at: float) -> bool:
+    """Whether an employee did anything between two looks."""
+    used = (now.cpu_s - before.cpu_s) / max(at - before.at, 0.001)
+    return bool(now.open_ports or now.calls_out or now.own_work) or used > BUSY
+
+
+class Rest:
+    """Who sleeps. `remember(employee, since)` is told of each change (None: awake)."""
+
+    def __init__(self, instance: Instance, asleep: Mapping[str, datetime],
+                 remember: Callable[[str, datetime | None], None]) -> None:
+        self._instance, self._remember = instance, remember
+        self._asleep: dict[str, datetime] = dict(asleep)
+        self._watches: dict[str, Watch] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def asleep(self) -> frozenset[str]:
+        with self._guard:
+            return frozenset(self._asleep)
+
+    def look(self, awake: Mapping[str, str], sleep: Sleep) -> None:
+        """Looks at everybody in `awake` (employee to container id), and puts to sleep who was
+        idle for long enough."""
+        if sleep.after_minutes <= 0:
+            return
+        for employee, container in awake.items():
+            try:
+                self._look_at(employee, container, sleep)
+            except StackError as error:
+                log.warning("%s is not put to sleep: %s", employee, error)
+        with self._guard:
+            for gone in self._watches.keys() - awake.keys():
+                del self._watches[gone]
+
+    def wake(self, employee: str) -> bool:
+        """Wakes it, if it sleeps. Returns whether it did.
+
+        Raises:
+            StackError: Docker refuses.
+        """
+        with self._lock(employee):
+            if employee not in self.asleep():
+                return False
+            name = self._instance.container_name(employee)
+            container = cgroup.find(name)
+            if container is None:
+                cgroup.start(name)
+            else:
+                self._widen(container, name)
+                cgroup.unpause(name)
+            self._forget(employee)
+            return True
+
+    def forget(self, employee: str) -> None:
+        """It was woken by other means (the engine, by hand): its memory is given back too."""
+        with self._lock(employee):
+            if employee in self.asleep():
+                name = self._instance.container_name(employee)
+                container = cgroup.find(name)
+                if container is not None:
+                    self._widen(container, name)
+                self._forget(employee)
+
+    def _look_at(self, employee: str, container_id: str, sleep: Sleep) -> None:
+        now = time.monotonic()
+        watch = self._watches.get(employee)
+        if watch is None or watch.container.id != container_id:
+            container = cgroup.find(self._instance.container_name(employee))
+            seen = container and self._use(container)
+            if container and seen:
+                self._watches[employee] = Watch(container, seen.cpu_s, now, now)
+            return
+        if now - watch.at < LOOK_EVERY_S:
+            return
+        seen = self._use(watch.container)
+        if seen is None:
+            self._watches.pop(employee, None)
+            return
+        if is_busy(watch, seen, now):
+            watch.idle_since = now
+        watch.cpu_s, watch.at = seen.cpu_s, now
+        if now - watch.idle_since >= sleep.after_minutes * 60:
+            self._put_to_sleep(employee, watch, sleep)
+
+    def _put_to_sleep(self, employee: str, watch: Watch, sleep: Sleep) -> None:
+        with self._lock(employee):
+            name = self._instance.container_name(employee)
+            # First on the record: from here on a visitor wakes it, however this goes on.
+            with self._guard:
+                self._asleep[employee] = datetime.now(UTC)
+            self._remember(employee, self._asleep[employee])
+            try:
+                seen = self._use(watch.container)
+                if seen is None or seen.open_ports or seen.calls_out or seen.own_work:
+                    self._forget(employee)  # somebody came in the meantime
+                    return
+                if cgroup.swap_free() > seen.memory:
+                    cgroup.pause(name)
+                    watch.container.limit(sleep.memory_mb << 20)
+                else:
+                    cgroup.stop(name)
+            except StackError:
+                container = cgroup.find(name)
+                if container is not None:
+                    self._widen(container, name)
+                    cgroup.unpause(name)
+                self._forget(employee)
+                raise
+            self._watches.pop(employee, None)
+            log.info("%s sleeps", employee)
+
+    def _use(self, container: cgroup.Container) -> cgroup.Use | None:
+        return cgroup.use(container, _PORTS, self._instance.ports["model_proxy"])
+
+    def _widen(self, container: cgroup.Container, name: str) -> None:
+        container.limit(cgroup.wanted_limit(name))
+
+    def _forget(self, employee: str) -> None:
+        with self._guard:
+            self._asleep.pop(employee, None)
+            self._watches.pop(employee, None)
+        self._remember(employee, None)
+
+    def _lock(self, employee: str) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(employee, threading.Lock())
+
