@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.judge import Judgement, Sighting
-from reconciler.probe import FIRST_ANSWER_S, wait_until_healthy
+from reconciler.probe import FIRST_ANSWER_S, Visitor, wait_until_ready
 from stacks.observed import ContainerSeen
 from state_repo.documents import Employee
 from state_repo.status import StatusStore
@@ -27,8 +27,11 @@ log = logging.getLogger(__name__)
 class Fleet:
     """Sightings and rows of employees; safe to use from several threads."""
 
-    def __init__(self, status: StatusStore, clock: Callable[[], datetime]) -> None:
-        self._status, self._clock = status, clock
+    def __init__(self, status: StatusStore, clock: Callable[[], datetime],
+                 warm_up: Callable[[str, str, Visitor], None]) -> None:
+        self._status, self._clock, self._warm_up = status, clock, warm_up
+        self._visitors: dict[str, Visitor] = {}
+        self._blanks: set[str] = set()
         self._sightings: dict[str, Sighting] = {}
         self._rows: dict[str, dict[str, Any]] = {
             row.id: _comparable(row) for row in status.employees()}
@@ -43,6 +46,17 @@ class Fleet:
     def close(self) -> None:
         self._closing = True
         self._probes.shutdown(wait=False, cancel_futures=True)
+
+    def expect(self, employee: str, visitor: Visitor, *, blank: bool) -> None:
+        """Whom an employee must let in. When that changes under a running container (a claim),
+        it is asked anew."""
+        with self._guard:
+            if self._visitors.get(employee) != visitor:
+                self._visitors[employee] = visitor
+                seen = self._sightings.get(employee)
+                if seen is not None:
+                    self._sightings[employee] = replace(seen, verified=None, since=self._clock())
+            (self._blanks.add if blank else self._blanks.discard)(employee)
 
     def see(self, containers: Iterable[ContainerSeen], customer: str | None = None) -> None:
         """Takes a look at reality: of everybody, or of one customer."""
@@ -156,9 +170,12 @@ class Fleet:
             self._verify(employee, sighting)
 
     def _verify(self, employee: str, sighting: Sighting) -> None:
+        visitor, is_blank = self._visitors.get(employee), employee in self._blanks
+        if visitor is None:
+            return  # seen before its documents were
         key = f"{sighting.container_id} {sighting.address}"
         pair = self._verifying.get(employee)
-        if self._closing or (pair and pair[0] == key and not pair[1].done()):
+        if self._closing or (pair and pair[0] == f"{key} {visitor.user}" and not pair[1].done()):
             return
 
         def current() -> Sighting | None:
@@ -166,16 +183,20 @@ class Fleet:
             return seen if seen is not None and seen.running and (
                 f"{seen.container_id} {seen.address}" == key) else None
 
+        def is_current() -> bool:
+            return current() is not None and self._visitors.get(employee) == visitor
+
         def ask(address: str = sighting.address or "") -> str | None:
-            problem = wait_until_healthy(
-                address, time.monotonic() + FIRST_ANSWER_S,
-                lambda: self._closing or current() is None)
+            problem = wait_until_ready(address, visitor, time.monotonic() + FIRST_ANSWER_S,
+                                       lambda: self._closing or not is_current())
+            if problem is None and is_blank and is_current():
+                self._warm_up(employee, address, visitor)
             with self._guard:
                 seen = current()
-                if seen is not None:
+                if seen is not None and is_current():
                     self._sightings[employee] = replace(seen, verified=problem or True)
             return problem
-        self._verifying[employee] = (key, self._probes.submit(ask))
+        self._verifying[employee] = (f"{key} {visitor.user}", self._probes.submit(ask))
 
 
 def _comparable(row: Any) -> dict[str, Any]:

@@ -54,9 +54,11 @@ class Reconciler:
                  engine: Engine) -> None:
         self.instance, self.store, self.status = instance, store, status
         self.world, self.engine, self.metrics = world, engine, Metrics()
-        self.queue, self.fleet = FairQueue(), Fleet(status, _now)
+        self.queue, self.fleet = FairQueue(), Fleet(status, _now, world.warm_up)
         self.rest = Rest(instance, self.fleet.asleep(), self.fleet.mark_asleep)
         self.book = Book(status, store, _now())
+        for wanted in self.book.wanted().values():
+            self._expect(wanted)
         self.receipts = Receipts(status, self._time)
         self._recorder = Recorder(status, self.fleet, self.book, self.queue)
         row = status.stack(LOOP)
@@ -278,6 +280,8 @@ class Reconciler:
                                  stages)
         probes = []
         if customer is not None and isinstance(made, Wanted):
+            if outcome.succeeded:
+                self._expect(made)
             containers = self.world.containers_of(customer)
             if containers is not None:
                 self.fleet.see(containers, customer)
@@ -297,6 +301,13 @@ class Reconciler:
         for probe in probes:
             probe.add_done_callback(lambda _: self.wake())
         self.receipts.write(action, commit, outcome, stages, probes)
+
+    def _expect(self, made: Wanted) -> None:
+        """Tells the fleet whom each employee must let in."""
+        for employee in made.state.employees.values():
+            if employee.state != "retired":
+                self.fleet.expect(employee.id, self.world.visitor(made.state.id, employee),
+                                  blank=employee.state == "warm")
 
     def _wake_claimed(self, made: Wanted) -> None:
         """A blank that was hired has work to do now."""

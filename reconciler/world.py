@@ -18,12 +18,14 @@ import stacks
 from policies.pack import tenant_of
 from policies.resources import Tenant
 from reconciler.decide import PLATFORM, Drift, customer_of, stack_of
+from reconciler.probe import Visitor, warm_up
 from stacks import UnreachableError, customer, fingerprint, observed, platform, platform_observed
 from stacks.events import watch_docker
 from stacks.fingerprint import Difference
+from stacks.identity import visitor_name
 from stacks.observed import ContainerSeen
 from stacks.serve import serve
-from state_repo.documents import Platform
+from state_repo.documents import Employee, Platform
 from state_repo.instance import Instance
 from state_repo.snapshot import CustomerState
 
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 PARTS = {"docker": "Docker", "dns": "DNS", "edge": "the edge", "firewall": "the firewall",
          "monitoring": "Prometheus"}
+_FORGET = ["python3", "/opt/employee/forget.py", "agent:main:openai:%"]
 _MONITORING_EVERY_S = 10.0
 
 
@@ -136,6 +139,20 @@ class World:
                          if c.employee)
         except UnreachableError:
             return None
+
+    def visitor(self, customer_id: str, employee: Employee) -> Visitor:
+        """Whom an employee lets in: its customer, through the edge."""
+        scheme, _, host = self._instance.url(
+            self._instance.chat_host(employee.id)).partition("://")
+        return Visitor(visitor_name(customer_id, employee), host, scheme)
+
+    def warm_up(self, employee: str, address: str, visitor: Visitor) -> None:
+        """Has a blank take one turn and forget it. What fails here costs its first real turn
+        some seconds, and nothing else."""
+        if not warm_up(address, visitor):
+            log.warning("%s could not be warmed up", employee)
+        elif problem := observed.run_inside(self._instance.container_name(employee), _FORGET):
+            log.warning("%s keeps its warm-up: %s", employee, problem)
 
     def logs(self, employee: str, tail: int) -> str | None:
         return observed.container_log(self._instance.container_name(employee), tail)

@@ -23,14 +23,18 @@ FOLDER = "config/model_proxy/keys"
 
 
 def grant(customer: Customer, employee: Employee) -> Inputs:
-    """What the proxy is told of an employee's key. A blank may only warm up, for nothing."""
+    """What the proxy is told of an employee's key. A blank asks for the model that it will have,
+    and a stand-in answers, for nothing: to change the model's name at the claim would cost the
+    first answer seconds."""
     is_blank = employee.state == "warm"
     found: Inputs = {
         "employee": employee.id, "customer": customer.id, "subnet": customer.subnet,
         "version": employee.model.key_version,
-        "models": [WARM_MODEL] if is_blank else [employee.model.name],
+        "models": [employee.model.name],
         "monthlyBudgetUsd": 0.0 if is_blank else employee.model.monthly_budget_usd,
         "requestsPerMinute": employee.model.requests_per_minute}
+    if is_blank:
+        found["standIn"] = WARM_MODEL
     if customer.monthly_budget_usd is not None:
         found["customerMonthlyBudgetUsd"] = customer.monthly_budget_usd
     return found
@@ -42,9 +46,10 @@ class ModelKey(Kind):
 
     token = "instantworker:model:Key"
     properties = frozenset({"employee", "customer", "subnet", "version", "models",
-                            "monthlyBudgetUsd", "customerMonthlyBudgetUsd", "requestsPerMinute"})
-    in_place = frozenset({"subnet", "models", "monthlyBudgetUsd", "customerMonthlyBudgetUsd",
-                          "requestsPerMinute"})
+                            "standIn", "monthlyBudgetUsd", "customerMonthlyBudgetUsd",
+                            "requestsPerMinute"})
+    in_place = frozenset({"subnet", "models", "standIn", "monthlyBudgetUsd",
+                          "customerMonthlyBudgetUsd", "requestsPerMinute"})
     replace_first = True
 
     def __init__(self, instance: Instance) -> None:
@@ -90,7 +95,7 @@ def is_registered(instance: Instance, inputs: Inputs) -> bool:
 def _registered(inputs: Inputs) -> str:
     return json.dumps({
         "employee": inputs["employee"], "customer": inputs["customer"],
-        "models": inputs["models"], "subnet": inputs["subnet"],
+        "models": inputs["models"], "stand_in": inputs.get("standIn"), "subnet": inputs["subnet"],
         "monthly_budget_usd": float(inputs["monthlyBudgetUsd"]),
         "customer_monthly_budget_usd": inputs.get("customerMonthlyBudgetUsd"),
         "requests_per_minute": int(inputs["requestsPerMinute"])}, sort_keys=True)

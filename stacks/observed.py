@@ -70,6 +70,14 @@ def container_log(name: str, tail: int) -> str | None:
             return None
 
 
+def run_inside(name: str, command: list[str]) -> str | None:
+    """Runs a command of ours in a container; None when it ended well, else its last words."""
+    with speaking():
+        made = client().exec_create(name, command)["Id"]
+        said = client().exec_start(made).decode(errors="replace")
+        return None if client().exec_inspect(made)["ExitCode"] == 0 else said.strip()[-300:]
+
+
 def _seen(line: dict[str, Any]) -> ContainerSeen:
     labels, status = line["Labels"], line["Status"]
     networks = line["NetworkSettings"]["Networks"] or {}

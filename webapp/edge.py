@@ -97,6 +97,9 @@ def authorize() -> Response:
     if row.address is None or row.desired_state != "running":
         reason = row.reason or "it is not running"
         return _say(503, f"{row.name} is not here right now", f"{row.health_status}: {reason}.")
+    if row.health_status == "Progressing":
+        return _say(503, f"{row.name} is getting ready…", "This takes a few seconds, and the page "
+                    "loads by itself.", again_s=1)
     response = Response(status=200)
     response.headers["X-Upstream"] = f"{row.address}:{PORTS[kind]}"
     response.headers["X-User"] = account.email

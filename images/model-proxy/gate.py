@@ -118,11 +118,13 @@ class Gate:
 
     async def _chat(self, grant: Grant, scope: Message, receive: Receive, send: Send) -> None:
         body = _object(await _read(receive))
-        model = body.get("model")
-        if model not in grant.models or model not in self._prices:
+        asked = body.get("model")
+        model = grant.stand_in or asked
+        if asked not in grant.models or model not in self._prices:
             raise Denied(403, "model_not_allowed",
-                         f"The model {model!r} is not this employee's; it has "
+                         f"The model {asked!r} is not this employee's; it has "
                          f"{', '.join(grant.models)}.")
+        body["model"] = model
         price = self._prices[model]
         most = _bounded(body, price.output)
         try:

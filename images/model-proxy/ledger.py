@@ -45,6 +45,7 @@ class Grant:
     monthly_budget_usd: float
     requests_per_minute: int
     customer_monthly_budget_usd: float | None = None
+    stand_in: str | None = None  # answers in place of every model
 
 
 class Refused(Exception):

@@ -76,6 +76,11 @@ def identity(instance: Instance, customer: Customer, employee: Employee,
         once={"MEMORY.md": text("MEMORY.md")})
 
 
+def visitor_name(customer: str, employee: Employee) -> str:
+    """The one user that the employee's gateway lets in."""
+    return _BLANKS_USER if employee.state == "warm" else customer
+
+
 def gateway_address(subnet: str) -> str:
     """The host's address on a customer's bridge: Docker gives it the first one."""
     return str(ipaddress.ip_network(subnet)[1])
@@ -84,8 +89,7 @@ def gateway_address(subnet: str) -> str:
 def _config(instance: Instance, customer: Customer, employee: Employee,
             model: OfferedModel) -> dict[str, Any]:
     host = gateway_address(customer.subnet)
-    is_blank = employee.state == "warm"
-    name = WARM_MODEL if is_blank else employee.model.name
+    name = employee.model.name
     return {
         "gateway": {
             "mode": "local", "port": 18789, "bind": "lan", "trustedProxies": [host],
@@ -95,7 +99,7 @@ def _config(instance: Instance, customer: Customer, employee: Employee,
                 "trustedProxy": {
                     "userHeader": PROXY_USER_HEADER,
                     "requiredHeaders": ["x-forwarded-proto", "x-forwarded-host"],
-                    "allowUsers": [_BLANKS_USER if is_blank else customer.id],
+                    "allowUsers": [visitor_name(customer.id, employee)],
                     "allowLoopback": False,
                     "deviceAutoApprove": {"enabled": True, "scopes": list(SCOPES)}}},
             "controlUi": {"enabled": True,

@@ -184,6 +184,12 @@ def test_the_provider_s_key_and_address_come_out_of_nothing(proxy, provider):
     assert sent.json()["choices"][0]["message"]["content"] == "(scripted) hello there"
 
 
+def test_a_blank_is_answered_by_a_stand_in_for_nothing(proxy, provider):
+    key, asked = proxy.key("blank", stand_in="demo", monthly_budget_usd=0.0), len(provider.requests)
+    assert proxy.chat(key).json()["choices"][0]["message"]["content"].startswith("This is the demo")
+    assert proxy.settled("employee:blank") == 0 and len(provider.requests) == asked
+
+
 def test_a_failed_call_costs_nothing(proxy, provider):
     key = proxy.key("unlucky")
     provider.fail_with = 500

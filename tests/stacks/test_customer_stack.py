@@ -190,12 +190,12 @@ def test_a_claimed_blank_is_the_same_container_with_another_identity(stack):
     before = docker("inspect", "-f", "{{.Id}}", name)
     assert config(stack, "emp-aaaaaa")["gateway"]["auth"]["trustedProxy"]["allowUsers"] == [
         "nobody.warming-up"]
-    assert [k["models"] for k in keys(stack).values()] == [["warm-up"]]
+    assert [k["stand_in"] for k in keys(stack).values()] == ["warm-up"]
     claimed = stack.up(stack.state("emp-aaaaaa"))
     assert ops(claimed) == {("update", "key-emp-aaaaaa"), ("update", "files-emp-aaaaaa")}
     assert docker("inspect", "-f", "{{.Id}}", name) == before
     assert config(stack, "emp-aaaaaa")["gateway"]["auth"]["trustedProxy"]["allowUsers"] == ["acme"]
-    assert [k["models"] for k in keys(stack).values()] == [["default"]]
+    assert [(k["models"], k["stand_in"]) for k in keys(stack).values()] == [(["default"], None)]
     folder = employee_files.volume_folder(stack.instance.employee_volume("emp-aaaaaa"))
     agents = (folder / "workspace" / "AGENTS.md").read_text()
     assert "Nobody has hired you" not in agents and "Acme" in agents
