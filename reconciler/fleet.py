@@ -73,6 +73,11 @@ class Fleet:
                         row is not None and row["customer"] == customer)):
                     del self._sightings[employee]
 
+    def is_blank(self, employee: str) -> bool:
+        """Whether what runs is still a blank, whatever its document says by now."""
+        with self._guard:
+            return employee in self._blanks
+
     def sighting(self, employee: str) -> Sighting | None:
         with self._guard:
             return self._sightings.get(employee)

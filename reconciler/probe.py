@@ -36,7 +36,8 @@ def answers(address: str, visitor: Visitor, *, timeout_s: float = 2.0) -> str | 
     """None when it is ready for this visitor, else what is wrong in plain words."""
     connection = http.client.HTTPConnection(address, CHAT_PORT, timeout=timeout_s)
     try:
-        connection.request("GET", "/readyz", headers=visitor.headers)
+        # Of all addresses that cost nothing, the one that asks who it is: /readyz does not.
+        connection.request("GET", "/v1/models", headers=visitor.headers)
         status = connection.getresponse().status
     except TimeoutError:
         return f"its chat did not answer within {timeout_s:g} s"

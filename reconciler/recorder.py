@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.book import LOOP, Book
@@ -84,6 +84,8 @@ class Recorder:
         for employee in state.employees.values() if state else ():
             grace = turn.snapshot.platform.grace_days
             seen = self._fleet.sighting(employee.id)
+            if seen and employee.state != "warm" and self._fleet.is_blank(employee.id):
+                seen = replace(seen, verified=None)  # hired, and the claim is under way
             if is_expired(employee, grace, turn.now) and not pending and seen is None:
                 if employee.id in self._fleet.rows():
                     self._fleet.forget(employee.id)

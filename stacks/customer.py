@@ -17,6 +17,7 @@ from state_repo.snapshot import CustomerState
 
 CHAT_PORT, BROWSER_PORT = 18789, 6080
 USER = "10001:10001"
+BLANK_CPUS = 0.5
 
 
 def labels(instance: Instance, customer: str, employee: str | None = None) -> dict[str, str]:
@@ -101,7 +102,8 @@ def _employee(instance: Instance, customer: Customer, employee: Employee,
         security_opts=["no-new-privileges:true", "seccomp=employee"],
         memory=size.memory_mb,
         memory_swap=size.memory_mb,
-        cpus=f"{size.cpus:g}",
+        # A blank boots at leisure: the processors are for who is at work.
+        cpus=f"{min(size.cpus, BLANK_CPUS) if employee.state == 'warm' else size.cpus:g}",
         pids_limit=size.pids,
         ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=4096, hard=4096)],
         restart="on-failure",

@@ -14,7 +14,7 @@ from policies import pack
 from reconciler.engine import Engine, Run
 from stacks import customer, employee_files, fingerprint, model_keys, observed
 from stacks.serve import serve
-from state_repo.documents import Customer, Employee, Model, Platform
+from state_repo.documents import Customer, Employee, Model, Platform, Resources
 from state_repo.instance import Instance
 from state_repo.snapshot import CustomerState
 from tests.conftest import docker
@@ -191,8 +191,9 @@ def test_a_claimed_blank_is_the_same_container_with_another_identity(stack):
     assert config(stack, "emp-aaaaaa")["gateway"]["auth"]["trustedProxy"]["allowUsers"] == [
         "nobody.warming-up"]
     assert [k["stand_in"] for k in keys(stack).values()] == ["warm-up"]
-    claimed = stack.up(stack.state("emp-aaaaaa"))
-    assert ops(claimed) == {("update", "key-emp-aaaaaa"), ("update", "files-emp-aaaaaa")}
+    claimed = stack.up(stack.state("emp-aaaaaa", resources=Resources(1.0, 128, 64)))
+    assert ops(claimed) == {("update", "key-emp-aaaaaa"), ("update", "files-emp-aaaaaa"),
+                            ("update", "employee-emp-aaaaaa")}
     assert docker("inspect", "-f", "{{.Id}}", name) == before
     assert config(stack, "emp-aaaaaa")["gateway"]["auth"]["trustedProxy"]["allowUsers"] == ["acme"]
     assert [(k["models"], k["stand_in"]) for k in keys(stack).values()] == [(["default"], None)]
