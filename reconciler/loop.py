@@ -149,12 +149,13 @@ class Reconciler:
             began, now = time.monotonic(), _now()
             self.notice()
             snapshot, halt = self._take()
+            settled = self.rest.settled()
             look = self.world.look(self.book.platform, self.book.wanted().values(),
                                    self.rest.asleep())
             if look.containers is not None:
                 self.fleet.see(look.containers)
                 for seen in look.containers:
-                    if seen.running and seen.employee in self.rest.asleep():
+                    if seen.running and seen.employee in settled:
                         self.rest.forget(seen.employee)
             self._release(look)
             drift = {stack: items for stack, items in look.drift.items()

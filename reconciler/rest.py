@@ -48,6 +48,7 @@ class Rest:
                  remember: Callable[[str, datetime | None], None]) -> None:
         self._instance, self._remember = instance, remember
         self._asleep: dict[str, datetime] = dict(asleep)
+        self._settled: set[str] = set(asleep)  # of them, those that are down already
         self._watches: dict[str, Watch] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -55,6 +56,11 @@ class Rest:
     def asleep(self) -> frozenset[str]:
         with self._guard:
             return frozenset(self._asleep)
+
+    def settled(self) -> frozenset[str]:
+        """Who sleeps, and is not just falling asleep."""
+        with self._guard:
+            return frozenset(self._settled)
 
     def look(self, awake: Mapping[str, str], sleep: Sleep) -> None:
         """Looks at everybody in `awake` (employee to container id), and puts to sleep who was
@@ -144,7 +150,9 @@ class Rest:
                     cgroup.unpause(name)
                 self._forget(employee)
                 raise
-            self._watches.pop(employee, None)
+            with self._guard:
+                self._settled.add(employee)
+                self._watches.pop(employee, None)
             log.info("%s sleeps", employee)
 
     def _use(self, container: cgroup.Container) -> cgroup.Use | None:
@@ -156,6 +164,7 @@ class Rest:
     def _forget(self, employee: str) -> None:
         with self._guard:
             self._asleep.pop(employee, None)
+            self._settled.discard(employee)
             self._watches.pop(employee, None)
         self._remember(employee, None)
 
