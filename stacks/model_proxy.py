@@ -25,6 +25,8 @@ def config(platform: Platform) -> str:
         "litellm_settings": {"drop_params": True, "num_retries": 0, "request_timeout": 600,
                              "telemetry": False},
         "general_settings": {"disable_spend_logs": True},
+        # One employee's failure must not close a model to everybody for seconds.
+        "router_settings": {"disable_cooldowns": True},
     }, sort_keys=False, width=1000)
 
 

@@ -26,9 +26,14 @@ MODELS = ("/v1/models", "/models")
 HEALTH = "/healthz"
 MOST_BYTES = 16 * 1024 * 1024
 _PERHAPS_BILLED = (408, 499, 504)  # we stopped waiting; the provider may not have
-# LiteLLM would take these as orders.
-_ORDERS = ("user", "metadata", "api_key", "api_base", "base_url", "fallbacks", "mock_response",
-           "litellm_metadata", "guardrails", "tags", "model_list", "custom_llm_provider")
+# All that a request may say. Anything else is dropped: LiteLLM takes many fields as orders
+# (extra_body, num_retries, timeout, user_config), and some cost more than tokens at the model's
+# price (service_tier, web_search_options, prediction, audio).
+_FIELDS = frozenset({
+    "model", "messages", "tools", "tool_choice", "parallel_tool_calls", "functions",
+    "function_call", "stream", "max_tokens", "max_completion_tokens", "temperature", "top_p",
+    "stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs",
+    "top_logprobs", "response_format", "reasoning_effort", "verbosity", "prompt_cache_key"})
 _PASSED_ON = (b"content-type", b"content-length", b"retry-after", b"cache-control")
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -48,8 +53,9 @@ class Price:
     def most(self, body: dict[str, Any], tokens: int) -> float:
         """The most that a call can cost. A token is at least one byte, so that the bytes of what
         is sent bound its tokens; so does the context window."""
-        sent = len(json.dumps([body.get("messages"), body.get("tools"), body.get("functions")],
-                              ensure_ascii=False).encode())
+        # A picture's address is shorter than the picture: then only the window bounds it.
+        sent = self.context if _has_media(body) else len(
+            json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         return min(sent, self.context) * self.input_usd + tokens * self.output_usd
 
 
@@ -205,21 +211,29 @@ def _bounded(body: dict[str, Any], most: int) -> int:
     numbers = [value for value in asked if isinstance(value, int) and value > 0]
     body["max_tokens"] = min([most, *numbers])
     body["n"] = 1
-    for name in _ORDERS:
-        body.pop(name, None)
+    if any(not isinstance(tool, dict) or tool.get("type") != "function"
+           for tool in body.get("tools") or []):
+        raise Denied(400, "invalid_request_error", "Only tools of type function are offered.")
     if body.get("stream"):
         body["stream_options"] = {"include_usage": True}
     return body["max_tokens"]
 
 
+def _has_media(body: dict[str, Any]) -> bool:
+    return any(not isinstance(part, dict) or part.get("type") != "text"
+               for message in body.get("messages") or []
+               if isinstance(message, dict) and isinstance(message.get("content"), list)
+               for part in message["content"])
+
+
 def _object(data: bytes) -> dict[str, Any]:
     try:
         body = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise Denied(400, "invalid_request_error", "Send a JSON object.")
-    return body
+    return {name: body[name] for name in body.keys() & _FIELDS}
 
 
 async def _read(receive: Receive) -> bytes:

@@ -62,7 +62,7 @@ class Ledger:
     def __init__(self, path: str) -> None:
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
         self._guard = threading.Lock()
 
@@ -82,7 +82,7 @@ class Ledger:
                 "SELECT count(*), min(at) FROM calls WHERE employee = ? AND at > ?",
                 (grant.employee, now - WINDOW_S)).fetchall()
             if calls >= grant.requests_per_minute:
-                wait = max(1, int(oldest + WINDOW_S - now) + 1)
+                wait = max(1, int((oldest or now) + WINDOW_S - now) + 1)
                 raise Refused(f"{grant.requests_per_minute} requests a minute are allowed. The "
                               f"next one in {wait} s.", "rate_limit_exceeded", wait)
             for scope, budget, whose in (

@@ -76,6 +76,11 @@ class House:
         return requests.request(method, f"{self.url}/api/v1{path}", json=body, timeout=10, headers={
             "Host": self.instance.app_host, "Authorization": f"Bearer {self.token(customer)}"})
 
+    def upload(self, customer: str, path: str, data: bytes, **headers: str) -> requests.Response:
+        return requests.put(f"{self.url}/api/v1{path}", data=data, timeout=60, headers={
+            "Host": self.instance.app_host, "Authorization": f"Bearer {self.token(customer)}",
+            **headers})
+
     def token(self, customer: str) -> str:
         """An API token of the customer's owner, made once through the API."""
         if customer not in self._tokens:

@@ -3,18 +3,21 @@ a fake model provider that follows a script."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 
-from state_repo.documents import NetworkPool, OfferedModel, Platform, Resources
+from state_repo import changes
+from state_repo.documents import NetworkPool, OfferedModel, Platform, Resources, Sleep
 from tests.conftest import ROOT, docker, new_instance, remove_all
-from tests.e2e.house import PASSWORD, House, until
+from tests.e2e.house import ENGINEER, PASSWORD, House, until
 from tests.fake_provider import KEY, FakeProvider
 
 pytestmark = [pytest.mark.e2e, pytest.mark.employee]
@@ -157,3 +160,184 @@ def test_the_customer_watches_the_browser_and_sees_what_the_agent_opens(ann, hou
       return r === 10 && g === 125 && b === 56; }"""
     desk.wait_for_function(green, timeout=20_000)
     ann.shot("browser")
+
+
+def test_a_watcher_acts_only_after_taking_over(ann):
+    desk = ann.watching()
+    desk.locator("#control").click()
+    expect(desk.locator("#state")).to_have_text("You have keyboard and mouse", timeout=30_000)
+    expect(desk.locator("#control")).to_have_text("Hand back")
+    desk.locator("#control").click()
+    ann.watching()
+
+
+def test_what_it_writes_is_seen_by_api_and_survives_a_new_container(ann, house, pulse):
+    ann.say(tool("write", path="notes/plan.md", content="Sell more tea."), "The tool said")
+    files = f"/customers/acme/employees/{pulse}/files"
+    listed = house.api("acme", "GET", f"{files}?path=notes").json()["entries"]
+    assert [entry["name"] for entry in listed] == ["plan.md"]
+    read = house.api("acme", "GET", f"{files}/content?path=notes/plan.md")
+    assert read.text == "Sell more tea." and read.headers["ETag"]
+    memory = f"/customers/acme/employees/{pulse}/memory"
+    assert house.upload("acme", f"{memory}/content?path=MEMORY.md", b"Bo likes tea.").ok
+    inside(house, pulse, "echo kept > /data/browser/a-profile")
+    before = docker("inspect", "-f", "{{.Id}}", house.instance.container_name(pulse))
+
+    house.iw("retry", pulse)
+    until(lambda: docker("inspect", "-f", "{{.Id}}", house.instance.container_name(pulse))
+          not in ([], before) and house.status.employee(pulse).health_status == "Healthy",
+          "a new container", 90, house)
+    assert house.api("acme", "GET", f"{files}/content?path=notes/plan.md").text == "Sell more tea."
+    assert house.api("acme", "GET", f"{memory}/content?path=MEMORY.md").text == "Bo likes tea."
+    assert inside(house, pulse, "cat /data/browser/a-profile") == "kept"
+    ann.open(pulse)
+    ann.say("SAY I am back", "(scripted) I am back")
+
+
+def test_a_stale_edit_and_an_escape_are_refused(house, pulse):
+    files = f"/customers/acme/employees/{pulse}/files/content?path="
+    made = house.upload("acme", f"{files}a.txt", b"one")
+    assert house.upload("acme", f"{files}a.txt", b"two", **{"If-Match": made.headers["ETag"]}).ok
+    stale = house.upload("acme", f"{files}a.txt", b"3", **{"If-Match": made.headers["ETag"]})
+    assert stale.status_code == 412
+    inside(house, pulse, "ln -sf /data/state /data/workspace/door; mkfifo /data/workspace/pipe")
+    for path in ("../state/openclaw.json", "/etc/passwd", "door/openclaw.json", "pipe", "a%00b"):
+        answer = house.api("acme", "GET", f"{files}{path}")
+        assert answer.status_code in (400, 404, 409), (path, answer.text)
+        assert "apiKey" not in answer.text
+    memory = f"/customers/acme/employees/{pulse}/memory/content?path=a.txt"
+    assert house.api("acme", "GET", memory).status_code == 400
+
+
+def test_company_knowledge_is_searched_by_the_employee(ann, house, pulse):
+    text = b"# Prices\n\nThe Kraken package costs 4711 euros a month.\n"
+    put = house.upload("acme", "/customers/acme/knowledge/content?name=prices.md", text)
+    assert put.status_code == 201 and put.json()["document"]["state"] == "extracted"
+    found = house.api("acme", "GET", "/customers/acme/knowledge/search?q=kraken").json()["matches"]
+    assert found[0]["document"] == "prices.md" and "4711" in found[0]["excerpt"]
+    ann.say(tool("exec", command="rg -i kraken /shared/text; head -5 /shared/INDEX.md"), "4711")
+    refused = inside(house, pulse, "touch /shared/mine 2>&1 || echo refused")
+    assert "refused" in refused
+    assert house.api("bolt", "GET", "/customers/bolt/knowledge").json()["documents"] == []
+    removed = house.api("acme", "DELETE", "/customers/acme/knowledge/content?name=prices.md")
+    assert removed.ok and inside(house, pulse, "ls /shared/text") == ""
+
+
+def test_a_lesson_reaches_the_team_when_it_is_approved(ann, house, pulse):
+    line = json.dumps({"date": "2026-11-01", "lesson": "Invoices carry the order number.",
+                       "evidence": "14 of 14 mails."})
+    ann.say(tool("write", path="learning/log.jsonl", content=line + "\n"), "The tool said")
+    path = f"/customers/acme/employees/{pulse}/lessons"
+    (noted,) = house.api("acme", "GET", path).json()["lessons"]
+    assert (noted["state"], noted["lesson"]) == ("new", "Invoices carry the order number.")
+    approved = house.api("acme", "POST", f"{path}/{noted['id']}", {"state": "approved"})
+    assert approved.ok, approved.text
+    until(lambda: "Invoices carry the order number." in inside(
+        house, pulse, "cat /data/workspace/AGENTS.md"), "the lesson in AGENTS.md", 30, house)
+    assert house.api("acme", "GET", path).json()["lessons"][0]["state"] == "approved"
+    (shown,) = house.api("acme", "GET", "/customers/acme/lessons").json()["lessons"]
+    assert shown["evidence"] == "14 of 14 mails."
+
+
+def test_usage_is_recorded(house, pulse):
+    used = until(lambda: house.api("acme", "GET", "/customers/acme/usage").json()["employees"].get(
+        pulse), "usage of Pulse", 10)
+    assert used["calls"] >= 5 and used["settled_usd"] > 0 and used["tokens"] >= 750
+
+
+def test_nothing_inside_the_container_holds_the_provider_s_key(house, pulse):
+    found = inside(house, pulse, f"grep -rls -e '{KEY}' /data /shared /tmp /etc /opt/employee "
+                                 "/proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; true")
+    assert found == ""
+    gateway = house.store.read_customer(house.store.head(), "acme").customer.subnet
+    host = gateway.rsplit(".", 1)[0] + ".1"
+    ports = sorted(set(house.instance.ports.values()) | {22, 80, 443})
+    probe = ("for p in " + " ".join(map(str, ports)) + "; do timeout 1 bash -c "
+             f"'exec 3<>/dev/tcp/{host}/'$p 2>/dev/null && echo $p; done; true")
+    assert inside(house, pulse, probe) == str(house.instance.ports["model_proxy"])
+
+
+def test_another_customer_gets_nothing(house, browser, pulse):
+    bob = Visitor(house, browser, "bolt")
+    page = bob.page.goto(f"{house.instance.app_url}/employees/{pulse}")
+    assert page is not None and page.status == 404
+    for host in (house.instance.chat_host(pulse), house.instance.browser_host(pulse)):
+        assert bob.page.goto(house.instance.url(host)).status == 401
+    for path in ("files", "files/content?path=notes/plan.md", "memory", "lessons"):
+        assert house.api("bolt", "GET", f"/customers/acme/employees/{pulse}/{path}"
+                         ).status_code == 404
+        assert house.api("bolt", "GET", f"/customers/bolt/employees/{pulse}/{path}"
+                         ).status_code == 404
+    bob.context.close()
+
+
+def test_a_phone_shows_one_pane_at_a_time(house, browser, pulse):
+    phone = Visitor(house, browser, viewport={"width": 390, "height": 780})
+    phone.open(pulse)
+    phone.frame("chat").locator("textarea").first.wait_for(timeout=30_000)
+    phone.shot("phone-chat")
+    phone.page.get_by_role("tab", name="Browser").click()
+    expect(phone.page.locator("#pane-chat")).to_be_hidden()
+    phone.watching()
+    phone.shot("phone-browser")
+    phone.context.close()
+
+
+def test_signing_out_closes_what_is_open(house, browser, pulse):
+    visitor = Visitor(house, browser)
+    visitor.open(pulse)
+    desk = visitor.watching()
+    visitor.context.request.delete(f"{house.instance.app_url}/api/v1/session")  # without CSRF
+    expect(desk.locator("#state")).to_have_text("Watching live")
+    token = visitor.context.request.get(f"{house.instance.app_url}/api/v1/session").json()[
+        "csrf_token"]
+    visitor.context.request.delete(f"{house.instance.app_url}/api/v1/session",
+                                   headers={"X-CSRF-Token": token})
+    expect(desk.locator("#state")).to_contain_text("The connection was lost", timeout=15_000)
+    visitor.context.close()
+
+
+def test_asleep_it_wakes_on_a_visit(ann, house, pulse):
+    ann.page.goto(f"{house.instance.app_url}/")  # nobody watches any more
+    changes.set_platform(house.store, ENGINEER, "Sleep soon", lambda p: replace(
+        p, sleep=Sleep(after_minutes=0.1)))
+    until(lambda: house.status.employee(pulse).asleep_since, "Pulse asleep", 240, house)
+    changes.set_platform(house.store, ENGINEER, "Sleep late", lambda p: replace(
+        p, sleep=Sleep(after_minutes=60)))
+    assert house.is_synced()
+    ann.open(pulse)
+    ann.say("SAY Good evening", "(scripted) Good evening", 90)
+    assert house.status.employee(pulse).asleep_since is None
+
+
+def test_a_blank_is_hired_in_no_time_and_has_no_past(house, browser, provider):
+    changes.set_platform(house.store, ENGINEER, "Warm", lambda p: replace(p, warm_per_customer=1))
+    changes.set_seats(house.store, ENGINEER, "bolt", 3)
+    blank = until(lambda: next((e for e in house.status.employees("bolt")
+                                if e.desired_state == "warm" and e.health_status == "Healthy"),
+                               None), "a warm blank", 120, house)
+    asked = len(provider.requests)
+    began = time.monotonic()
+    hired = house.hire("bolt", "Quill")
+    seconds = time.monotonic() - began
+    assert hired == blank.id
+    assert house.status.employee(hired).container_id == blank.container_id
+    print(f"claimed and ready in {seconds:.1f} s")
+    bob = Visitor(house, browser, "bolt")
+    bob.open(hired)
+    bob.say("SAY Quill here", "(scripted) Quill here")
+    assert len(provider.requests) > asked, "the real model answers, not the stand-in"
+    said = bob.frame("chat").locator("body").inner_text()
+    assert "demo model" not in said and "Hello" not in said
+    bob.context.close()
+
+
+def test_a_retired_employee_s_key_opens_nothing(house, pulse):
+    config = json.loads(inside(house, pulse, "cat /data/state/openclaw.json"))
+    key = config["models"]["providers"]["litellm"]["apiKey"]
+    keys = house.instance.data / "config" / "model_proxy" / "keys"
+    known = {path.name for path in keys.iterdir()}
+    assert f"{hashlib.sha256(key.encode()).hexdigest()}.json" in known
+    house.iw("retire", pulse, "--yes")
+    until(lambda: f"{hashlib.sha256(key.encode()).hexdigest()}.json" not in {
+        path.name for path in keys.iterdir()}, "the key revoked", 30, house)

@@ -184,6 +184,44 @@ def test_the_provider_s_key_and_address_come_out_of_nothing(proxy, provider):
     assert sent.json()["choices"][0]["message"]["content"] == "(scripted) hello there"
 
 
+def test_no_field_of_a_request_reaches_past_the_clamp(proxy, provider):
+    key, asked = proxy.key("sly"), len(provider.requests)
+    answer = proxy.chat(key, extra_body={"max_tokens": 100000, "n": 8}, num_retries=5,
+                        service_tier="priority", web_search_options={}, timeout=0.0001,
+                        user_config={"model_list": []}, max_completion_tokens=100000)
+    assert answer.ok and len(provider.requests) == asked + 1
+    sent = provider.requests[-1]
+    assert sent["max_tokens"] == 100 and sent.get("n", 1) == 1
+    assert not {"extra_body", "service_tier", "web_search_options", "timeout"} & sent.keys()
+    hosted = proxy.chat(key, tools=[{"type": "web_search"}])
+    assert hosted.status_code == 400 and "function" in hosted.text
+
+
+def test_a_picture_s_address_reserves_the_whole_window(proxy):
+    key = proxy.key("seer", monthly_budget_usd=2.0)  # the window alone costs 2 USD
+    picture = [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "http://x/y.png"}}]}]
+    answer = requests.post(f"{proxy.url}/v1/chat/completions", timeout=30, json={
+        "model": "default", "messages": picture}, headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 402
+
+
+@pytest.mark.parametrize("body", [
+    b"[" * 100_000, b"nonsense", b"[]",
+    b'{"model": "default", "messages": [{"role": "user", "content": "\\ud800"}]}'])
+def test_odd_bodies_get_plain_answers(proxy, body):
+    answer = requests.post(f"{proxy.url}/v1/chat/completions", data=body, timeout=30,
+                           headers={"Authorization": f"Bearer {proxy.key('odd')}"})
+    assert answer.status_code < 500 and answer.status_code != 404, answer.text
+
+
+def test_one_failure_closes_the_model_to_nobody_else(proxy, provider):
+    provider.fail_with = 401
+    assert proxy.chat(proxy.key("first")).status_code >= 400
+    provider.fail_with = None
+    assert proxy.chat(proxy.key("second")).ok
+
+
 def test_a_blank_is_answered_by_a_stand_in_for_nothing(proxy, provider):
     key, asked = proxy.key("blank", stand_in="demo", monthly_budget_usd=0.0), len(provider.requests)
     assert proxy.chat(key).json()["choices"][0]["message"]["content"].startswith("This is the demo")
