@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 SETUP := python3 -m tools.setup
 
-.PHONY: help run down purge image test test-fast test-parts test-e2e bench lint format
+.PHONY: help run down purge image test test-fast test-parts test-e2e e2e bench lint format
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 run:             ## install what is missing, start everything, print URL and login
@@ -21,6 +21,8 @@ test-parts:      ## tests on real Docker, Pulumi, PowerDNS, Caddy, Prometheus, P
 	@$(SETUP) test parts
 test-e2e:        ## a whole platform, from the outside
 	@$(SETUP) test e2e
+e2e:             ## hire Pulse and verify the full flow in a real browser (screenshots: .build/e2e)
+	@$(SETUP) e2e
 bench:           ## measure, and write docs/benchmarks.md
 	@$(SETUP) bench
 lint:            ## ruff, mypy, and the rooms' laws

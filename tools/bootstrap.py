@@ -13,19 +13,28 @@ import os
 import secrets
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from policies.documents import check_customer
 from state_repo import changes
-from state_repo.documents import NetworkPool, Platform
+from state_repo.documents import NetworkPool, OfferedModel, Platform
 from state_repo.instance import LABEL_INSTANCE, PORTS, Instance, InstanceError
 from state_repo.store import Author, Store
 from webapp import accounts
 
 SETUP = Author("Set-up", "setup@instantworker.invalid")
 DEMO_EMAIL = "demo@acme.test"
+# By variable: the secret's name, and the model with its list prices. Others: platform.yaml.
+PROVIDERS = {
+    "ANTHROPIC_API_KEY": ("provider-anthropic", OfferedModel(
+        "anthropic/claude-sonnet-5", None, None, 2.0, 10.0, 200_000, 16_384)),
+    "OPENAI_API_KEY": ("provider-openai", OfferedModel(
+        "openai/gpt-5-mini", None, None, 0.25, 2.0, 272_000, 16_384)),
+    "GEMINI_API_KEY": ("provider-gemini", OfferedModel(
+        "gemini/gemini-2.5-flash", None, None, 0.3, 2.5, 1_000_000, 16_384)),
+}
 _POOLS = ("10.192.0.0/12", "10.208.0.0/12", "10.224.0.0/12", "10.176.0.0/12", "10.160.0.0/12",
           "10.144.0.0/12", "10.128.0.0/12")
 
@@ -56,11 +65,15 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
     if not made.state_remote:
         store.install_hooks()
 
-    def with_images(old: Platform) -> Platform:
+    offered = offered_model(made, os.environ)
+
+    def prepared(old: Platform) -> Platform:
         if not old.images:
-            return Platform(images=images, network=NetworkPool(pool=made.network_pool))
-        return replace(old, images=old.images | images)
-    changes.set_platform(store, SETUP, "Set the platform's images", with_images)
+            old = Platform(images={}, network=NetworkPool(pool=made.network_pool),
+                           warm_per_customer=1)
+        models = old.models | ({"default": offered} if offered else {})
+        return replace(old, images=old.images | images, models=models)
+    changes.set_platform(store, SETUP, "Set the platform's images and models", prepared)
     accounts.prepare(made)
     if not demo:
         return
@@ -72,6 +85,20 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
         password.touch(mode=0o600)
         password.write_text(secrets.token_urlsafe(12) + "\n")
     accounts.ensure(made, DEMO_EMAIL, password.read_text().strip(), customer="acme", role="owner")
+
+
+def offered_model(made: Instance, environment: Mapping[str, str]) -> OfferedModel | None:
+    """The model of the first provider whose key the environment holds; the key goes into the
+    secrets' folder. None without a key: the demo model, or what platform.yaml says."""
+    for variable, (secret, model) in PROVIDERS.items():
+        if key := environment.get(variable, "").strip():
+            made.secrets_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path = made.secrets_path / secret
+            path.touch(mode=0o600)
+            path.write_text(key)
+            base = environment.get("OPENAI_BASE_URL") if variable == "OPENAI_API_KEY" else None
+            return replace(model, secret=secret, api_base=base)
+    return None
 
 
 def _free_ports() -> dict[str, int]:

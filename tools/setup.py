@@ -16,6 +16,7 @@ from tools.machine import BUILD, PYTHON, ROOT
 from tools.steps import StepError, run, step
 
 TESTS = {"fast": "not parts and not e2e", "parts": "parts", "e2e": "e2e"}
+FLOW = "employee"  # `make e2e`: a hire, the whole flow, in a real browser
 READY_S = 120.0
 
 
@@ -26,7 +27,8 @@ def data_folder() -> Path:
 def install(*, tests: bool = False) -> None:
     """Everything up to the images' parts; each step is skipped in no time when it is done."""
     with step("system packages"):
-        machine.packages({"dig": "bind9-dnsutils", "pg_config": "postgresql"} if tests else None)
+        machine.packages({"dig": "bind9-dnsutils", "pg_config": "postgresql",
+                          "chromium": "chromium"} if tests else None)
     with step("Python environment"):
         machine.environment(("requirements.txt", "requirements-dev.txt") if tests
                             else ("requirements.txt",))
@@ -48,7 +50,7 @@ def up() -> None:
     for name in processes.NAMES:
         with step(f"start {name}"):
             processes.start(data, name)
-    with step("platform: firewall, DNS, edge, monitoring"):
+    with step("platform: firewall, DNS, edge, model proxy, monitoring"):
         _wait_for_platform(data, instance)
     password = (data / "secrets" / "demo-password").read_text().strip()
     url = f"http://app.{instance['domain']}:{instance['ports']['edge']}"
@@ -213,6 +215,9 @@ def main(arguments: list[str]) -> int:
         images.build_all(BUILD / "images.log")
     elif verb == "test":
         return test(rest)
+    elif verb == "e2e":
+        TESTS["flow"] = FLOW
+        return test(["flow"])
     elif verb == "lint":
         return lint()
     elif verb == "bench":

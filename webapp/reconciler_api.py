@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -29,9 +30,9 @@ class _Connection(http.client.HTTPConnection):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer. Read it with `json` or `pieces`, once."""
+    """A successful answer (its headers in any case of letters). Read it with `json` or `pieces`, once."""
 
-    headers: Mapping[str, str]
+    headers: Message
     _response: http.client.HTTPResponse
     _connection: http.client.HTTPConnection
 
@@ -64,7 +65,7 @@ def ask(path: Path, method: str, parts: Iterable[str], query: Mapping[str, str] 
         connection.close()
         raise Problem(503, "reconciler_away", "This can't be reached right now. Try again in a "
                       "moment; nothing was changed.") from error
-    answer = Answer(dict(response.getheaders()), response, connection)
+    answer = Answer(response.headers, response, connection)
     if response.status >= 400:
         try:
             said = answer.json()

@@ -172,7 +172,8 @@ def test_a_watcher_acts_only_after_taking_over(ann):
 
 
 def test_what_it_writes_is_seen_by_api_and_survives_a_new_container(ann, house, pulse):
-    ann.say(tool("write", path="notes/plan.md", content="Sell more tea."), "The tool said")
+    ann.say(tool("write", path="notes/plan.md", content="Sell more tea."),
+            "Successfully wrote 14 bytes")
     files = f"/customers/acme/employees/{pulse}/files"
     listed = house.api("acme", "GET", f"{files}?path=notes").json()["entries"]
     assert [entry["name"] for entry in listed] == ["plan.md"]
@@ -226,7 +227,8 @@ def test_company_knowledge_is_searched_by_the_employee(ann, house, pulse):
 def test_a_lesson_reaches_the_team_when_it_is_approved(ann, house, pulse):
     line = json.dumps({"date": "2026-11-01", "lesson": "Invoices carry the order number.",
                        "evidence": "14 of 14 mails."})
-    ann.say(tool("write", path="learning/log.jsonl", content=line + "\n"), "The tool said")
+    ann.say(tool("write", path="learning/log.jsonl", content=line + "\n"),
+            "Successfully wrote 100 bytes")
     path = f"/customers/acme/employees/{pulse}/lessons"
     (noted,) = house.api("acme", "GET", path).json()["lessons"]
     assert (noted["state"], noted["lesson"]) == ("new", "Invoices carry the order number.")
@@ -246,7 +248,7 @@ def test_usage_is_recorded(house, pulse):
 
 
 def test_nothing_inside_the_container_holds_the_provider_s_key(house, pulse):
-    found = inside(house, pulse, f"grep -rls -e '{KEY}' /data /shared /tmp /etc /opt/employee "
+    found = inside(house, pulse, f"grep -rls -e '{KEY[:-1]}[{KEY[-1]}]' /data /shared /tmp /etc /opt/employee "
                                  "/proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; true")
     assert found == ""
     gateway = house.store.read_customer(house.store.head(), "acme").customer.subnet
@@ -287,14 +289,14 @@ def test_signing_out_closes_what_is_open(house, browser, pulse):
     visitor = Visitor(house, browser)
     visitor.open(pulse)
     desk = visitor.watching()
-    visitor.context.request.delete(f"{house.instance.app_url}/api/v1/session")  # without CSRF
-    expect(desk.locator("#state")).to_have_text("Watching live")
-    token = visitor.context.request.get(f"{house.instance.app_url}/api/v1/session").json()[
-        "csrf_token"]
-    visitor.context.request.delete(f"{house.instance.app_url}/api/v1/session",
-                                   headers={"X-CSRF-Token": token})
-    expect(desk.locator("#state")).to_contain_text("The connection was lost", timeout=15_000)
-    visitor.context.close()
+    visitor.page.evaluate("""async () => {
+      const session = await (await fetch('/api/v1/session')).json();
+      await fetch('/api/v1/session', {
+        method: 'DELETE', headers: {'X-CSRF-Token': session.csrf_token}}); }""")
+    try:
+        expect(desk.locator("#state")).to_contain_text("The connection was lost", timeout=15_000)
+    finally:
+        visitor.context.close()
 
 
 def test_asleep_it_wakes_on_a_visit(ann, house, pulse):
