@@ -287,8 +287,11 @@ class Reconciler:
             if containers is not None:
                 self.fleet.see(containers, customer)
             if outcome.succeeded:
-                probes = [probe for employee in made.state.employees
-                          if (probe := self.fleet.verification(employee)) and not probe.done()]
+                # Nobody waits for a blank: it is ready when it is.
+                probes = [probe for employee in made.state.employees.values()
+                          if employee.state != "warm"
+                          and (probe := self.fleet.verification(employee.id))
+                          and not probe.done()]
         self.metrics.total.labels(
             action.cause, "succeeded" if outcome.succeeded else "failed").inc()
         if outcome.succeeded:

@@ -99,7 +99,8 @@ class Recorder:
                 working=failure is None and (stack in due or self._queue.running(stack)),
                 kept_until=_kept_until(employee, grace))
             self._fleet.write(employee, judgement, record.revision)
-            health.append(judgement.health_status)
+            if employee.state != "warm":
+                health.append(judgement.health_status)
         for lost in (turn.decision.kept or {}).get(customer, ()):
             if self._fleet.write_vanished(lost, _VANISHED):
                 self._status.add_event(kind="Vanished", customer=customer, employee=lost,

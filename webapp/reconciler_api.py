@@ -30,7 +30,8 @@ class _Connection(http.client.HTTPConnection):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer (its headers in any case of letters). Read it with `json` or `pieces`, once."""
+    """A successful answer; its headers in any case of letters. Read it with `json` or `pieces`,
+    once."""
 
     headers: Message
     _response: http.client.HTTPResponse

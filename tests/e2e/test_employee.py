@@ -248,8 +248,8 @@ def test_usage_is_recorded(house, pulse):
 
 
 def test_nothing_inside_the_container_holds_the_provider_s_key(house, pulse):
-    found = inside(house, pulse, f"grep -rls -e '{KEY[:-1]}[{KEY[-1]}]' /data /shared /tmp /etc /opt/employee "
-                                 "/proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; true")
+    found = inside(house, pulse, f"grep -rls -e '{KEY[:-1]}[{KEY[-1]}]' /data /shared /tmp /etc "
+                                 "/opt/employee /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; true")
     assert found == ""
     gateway = house.store.read_customer(house.store.head(), "acme").customer.subnet
     host = gateway.rsplit(".", 1)[0] + ".1"
@@ -303,7 +303,7 @@ def test_asleep_it_wakes_on_a_visit(ann, house, pulse):
     ann.page.goto(f"{house.instance.app_url}/")  # nobody watches any more
     changes.set_platform(house.store, ENGINEER, "Sleep soon", lambda p: replace(
         p, sleep=Sleep(after_minutes=0.1)))
-    until(lambda: house.status.employee(pulse).asleep_since, "Pulse asleep", 240, house)
+    until(lambda: house.status.employee(pulse).asleep_since, "Pulse asleep", 200, house)
     changes.set_platform(house.store, ENGINEER, "Sleep late", lambda p: replace(
         p, sleep=Sleep(after_minutes=60)))
     assert house.is_synced()
