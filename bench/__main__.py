@@ -15,10 +15,9 @@ from pathlib import Path
 
 import requests
 
-from bench import commit_cost
+from bench import commit_cost, employee
 from state_repo import changes
-from state_repo.documents import NetworkPool, Platform, Resources
-from tests.conftest import ROOT, docker, new_instance, remove_all
+from tests.conftest import ROOT, docker, light_platform, new_instance, remove_all
 from tests.e2e.house import ENGINEER, House, until
 
 ROUNDS = int(os.environ.get("IW_BENCH_ROUNDS", "12"))
@@ -181,9 +180,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         instance = new_instance(Path(folder))
-        house = House(instance, Platform(
-            images=images, network=NetworkPool(instance.network_pool, 25),
-            defaults=Resources(0.5, 128, 64)))
+        house = House(instance, light_platform(images, instance))
         house.customer("acme", 100)
         house.start()
         try:
@@ -195,6 +192,7 @@ def main() -> None:
         finally:
             house.stop()
             remove_all(instance)
+    section("The employee", lambda: employee.measure(images))
     section("The cost of a commit", commit_cost.measure)
     section("A quiet look at 1,000 employees", thousand_documents)
     head = (f"# Benchmarks\n\nWritten by `make bench` on {datetime.now(UTC):%Y-%m-%d}: "

@@ -249,7 +249,8 @@ def test_usage_is_recorded(house, pulse):
 
 def test_nothing_inside_the_container_holds_the_provider_s_key(house, pulse):
     found = inside(house, pulse, f"grep -rls -e '{KEY[:-1]}[{KEY[-1]}]' /data /shared /tmp /etc "
-                                 "/opt/employee /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; true")
+                                 "/opt/employee /proc/[0-9]*/environ /proc/[0-9]*/cmdline "
+                                 "2>/dev/null; true")
     assert found == ""
     gateway = house.store.read_customer(house.store.head(), "acme").customer.subnet
     host = gateway.rsplit(".", 1)[0] + ".1"
