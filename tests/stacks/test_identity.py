@@ -1,0 +1,75 @@
+"""Who an employee is, as files: held to golden files. `IW_GOLDEN=write` renders them anew; read the
+difference before you commit it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from stacks.employee_files import merged
+from stacks.identity import BEGIN, END, identity
+from state_repo.documents import Customer, Employee, Lesson, OfferedModel
+from state_repo.instance import PORTS, Instance
+
+GOLDEN = Path(__file__).parent / "golden"
+IMAGE = "instantworker/employee@sha256:" + "0" * 64
+INSTANCE = Instance("abcd1234", Path("/nowhere"),
+                    ports={name: 2000 + i for i, name in enumerate(PORTS)})
+ACME = Customer("acme", "Acme & Sons", 3, "10.192.0.0/25")
+PULSE = Employee("pulse-7f3k2a", "acme", "Pulse", "Marketing assistant", IMAGE,
+                 skills=("web-research",), instructions="Write short sentences.\nNever use {{ x }}.")
+LESSONS = {
+    "b": Lesson("b", "acme", "pulse-7f3k2a", "approved", "Invoices carry the order number.",
+                "14 of 14.", "2026-02-01"),
+    "a": Lesson("a", "acme", "quill-aaaaaa", "approved", "Bo wants PDF.", "He said so.",
+                "2026-01-01"),
+    "c": Lesson("c", "acme", "quill-aaaaaa", "rejected", "Never answer Bo.", "A joke.",
+                "2026-01-01")}
+
+
+def rendered() -> dict[str, str]:
+    who = identity(INSTANCE, ACME, PULSE, LESSONS, OfferedModel())
+    blank = identity(INSTANCE, ACME, Employee("emp-aaaaaa", "acme", "Ready", "Nobody", IMAGE,
+                                              state="warm"), LESSONS, OfferedModel())
+    return {"openclaw.json": who.config + "\n", "blank-openclaw.json": blank.config + "\n",
+            **who.managed, **who.replaced, **who.once,
+            **{f"blank-{name}": text for name, text in blank.managed.items()}}
+
+
+@pytest.mark.parametrize("name", sorted(rendered()))
+def test_a_file_is_as_it_was_agreed(name):
+    if os.environ.get("IW_GOLDEN") == "write":
+        (GOLDEN / name).write_text(rendered()[name])
+    assert rendered()[name] == (GOLDEN / name).read_text()
+
+
+def test_no_golden_file_is_left_over():
+    assert {path.name for path in GOLDEN.iterdir()} == set(rendered())
+
+
+def test_a_blank_lets_nobody_in_and_names_nobody():
+    blank = json.loads(rendered()["blank-openclaw.json"])
+    assert blank["gateway"]["auth"]["trustedProxy"]["allowUsers"] == ["nobody.warming-up"]
+    assert "Acme" not in rendered()["blank-AGENTS.md"]
+    # What would restart or reload much at the claim is as it will be.
+    claimed = json.loads(rendered()["openclaw.json"])
+    for part in ("browser", "plugins", "tools", "update"):
+        assert blank[part] == claimed[part]
+
+
+def test_only_approved_lessons_are_told():
+    text = rendered()["AGENTS.md"]
+    assert text.index("Bo wants PDF.") < text.index("Invoices carry") and "Never answer" not in text
+
+
+@pytest.mark.parametrize(("found", "after"), [
+    (None, f"{BEGIN}\nnew\n{END}\n"), ("  \n", f"{BEGIN}\nnew\n{END}\n"),
+    ("mine\n", f"{BEGIN}\nnew\n{END}\n\nmine\n"),
+    (f"top\n{BEGIN}\nold\n{END}\nmine\n", f"top\n{BEGIN}\nnew\n{END}\nmine\n"),
+    (f"{BEGIN}\nold, and the end is lost\n", f"{BEGIN}\nnew\n{END}\n")])
+def test_our_block_is_replaced_and_the_rest_is_kept(found, after):
+    assert merged(found, "new") == after
+    assert merged(merged(found, "new"), "new") == after
