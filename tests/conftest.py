@@ -40,7 +40,10 @@ def free_ports() -> dict[str, int]:
 
 def new_instance(data: Path) -> Instance:
     """An instance with a random prefix, free ports, and a small pool of its own."""
-    block = secrets.randbelow(64)
+    taken = docker("network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}}{{end}}",
+                   *docker("network", "ls", "-q")) if shutil.which("docker") else []
+    block = secrets.choice([n for n in range(64) if not any(
+        subnet.startswith(f"10.{128 + n}.") for subnet in taken)])
     made = Instance(id=secrets.token_hex(4), data=data, prefix=f"t{secrets.token_hex(2)}",
                     ports=free_ports(), network_pool=f"10.{128 + block}.0.0/16")
     made.save()

@@ -185,7 +185,7 @@ def test_a_key_is_made_rotated_and_revoked_with_its_employee(stack):
 
 def test_a_claimed_blank_is_the_same_container_with_another_identity(stack):
     blank = stack.state("emp-aaaaaa", state="warm")
-    stack.up(blank)
+    assert ops(stack.up(blank))
     name = stack.instance.container_name("emp-aaaaaa")
     before = docker("inspect", "-f", "{{.Id}}", name)
     assert config(stack, "emp-aaaaaa")["gateway"]["auth"]["trustedProxy"]["allowUsers"] == [
