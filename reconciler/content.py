@@ -122,7 +122,11 @@ class Content:
     # ---- a company ---------------------------------------------------------------------------
 
     def usage(self, request: Request, customer: str) -> Response:
-        return _json(usage(self._r.instance, customer, datetime.now(UTC).strftime("%Y-%m")))
+        spent = usage(self._r.instance, customer, datetime.now(UTC).strftime("%Y-%m"))
+        rows, used = self._r.fleet.rows(), self._r.storage.used()
+        return _json(spent | {"volume_bytes": {e: size for e, size in used.items()
+                                               if rows.get(e, {}).get("customer") == customer},
+                              "volume_limit_bytes": self._storage().employee_mb << 20})
 
     def documents(self, request: Request, customer: str) -> Response:
         found = self._knowledge(customer).list()

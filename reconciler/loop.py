@@ -35,6 +35,7 @@ from reconciler.metrics import Metrics
 from reconciler.queue import FairQueue
 from reconciler.recorder import Recorder, Turn
 from reconciler.rest import Rest
+from reconciler.storage import StorageWatch
 from reconciler.world import PARTS, Look, Wanted, World
 from state_repo.documents import Platform
 from state_repo.instance import Instance
@@ -56,6 +57,7 @@ class Reconciler:
         self.world, self.engine, self.metrics = world, engine, Metrics()
         self.queue, self.fleet = FairQueue(), Fleet(status, _now, world.warm_up)
         self.rest = Rest(instance, self.fleet.asleep(), self.fleet.mark_asleep)
+        self.storage = StorageWatch(instance, self._tell_of_storage)
         self.book = Book(status, store, _now())
         for wanted in self.book.wanted().values():
             self._expect(wanted)
@@ -136,6 +138,19 @@ class Reconciler:
                     and not self.queue.running(stack_of(row["customer"]))):
                 awake[employee] = seen.container_id
         self.rest.look(awake, platform.sleep)
+
+    def watch_storage(self) -> None:
+        """Measures some volumes, and says which fill up."""
+        platform = self.book.platform
+        if platform is not None:
+            rows = self.fleet.rows()
+            self.storage.look(rows, platform.storage)
+            self.metrics.show_volumes(self.storage.used(), rows,
+                                      platform.storage.employee_mb << 20)
+
+    def _tell_of_storage(self, employee: str, customer: str, message: str) -> None:
+        self.status.add_event(kind="Storage", customer=customer, employee=employee,
+                              message=message)
 
     # ---- one turn ----------------------------------------------------------------------------
 

@@ -37,6 +37,13 @@ class Metrics:
         self.employees = Gauge("reconciler_employees", "Employees by health.", ["health_status"],
                                registry=self.registry)
 
+        self.volumes = Gauge("reconciler_volume_bytes", "What an employee's files take.",
+                             ["customer", "employee"], registry=self.registry)
+        self.volume_limit = Gauge("reconciler_volume_limit_bytes",
+                                  "What an employee's files may take.", registry=self.registry)
+        self.asleep = Gauge("reconciler_employees_asleep", "Employees that sleep.",
+                            registry=self.registry)
+
     def show(self, stacks: Iterable[StackStatus], employees: Iterable[Mapping[str, Any]]
              ) -> None:
         """Replaces the gauges of the fleet by what is recorded now."""
@@ -46,8 +53,19 @@ class Metrics:
             self.stacks.labels(customer, stack.sync_status, stack.health_status,
                                (stack.revision or "")[:10]).set(1)
         self.employees.clear()
+        asleep = 0
         for employee in employees:
             self.employees.labels(employee["health_status"]).inc()
+            asleep += employee["asleep_since"] is not None
+        self.asleep.set(asleep)
+
+    def show_volumes(self, used: Mapping[str, int], employees: Mapping[str, Mapping[str, Any]],
+                     limit: int) -> None:
+        self.volumes.clear()
+        self.volume_limit.set(limit)
+        for employee, size in used.items():
+            if employee in employees:
+                self.volumes.labels(employees[employee]["customer"], employee).set(size)
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

@@ -73,6 +73,8 @@ def run(settings: Settings) -> int:
     for tidy in (store.pack, status.prune):
         scheduler.add_job(tidy, "interval", hours=1, jitter=300, max_instances=1, coalesce=True)
     scheduler.add_job(reconciler.let_rest, "interval", seconds=5, max_instances=1, coalesce=True)
+    scheduler.add_job(reconciler.watch_storage, "interval", seconds=30, max_instances=1,
+                      coalesce=True)
     if instance.state_remote:
         scheduler.add_job(store.fetch, "interval", seconds=settings.fetch_s, max_instances=1,
                           coalesce=True)

@@ -54,6 +54,10 @@ def rules() -> str:
               "A snapshot is held, or history was rewritten: an engineer must look (`iw status`)."),
         alert("PartUnreachable", "reconciler_part_unreachable == 1", "2m",
               "{{ $labels.part }} can't be checked."),
+        alert("VolumeFilling", "reconciler_volume_bytes > 0.8 * on() group_left() "
+              "reconciler_volume_limit_bytes", "1m",
+              "The files of {{ $labels.employee }} ({{ $labels.customer }}) are nearly at their "
+              "limit. Nothing is lost yet."),
         alert("StackDegraded", 'reconciler_stack_info{health_status="Degraded"} == 1', "5m",
               "Stack {{ $labels.customer }} is degraded. See `iw status`."),
     ]}]})

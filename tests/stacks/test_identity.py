@@ -20,7 +20,8 @@ INSTANCE = Instance("abcd1234", Path("/nowhere"),
                     ports={name: 2000 + i for i, name in enumerate(PORTS)})
 ACME = Customer("acme", "Acme & Sons", 3, "10.192.0.0/25")
 PULSE = Employee("pulse-7f3k2a", "acme", "Pulse", "Marketing assistant", IMAGE,
-                 skills=("web-research",), instructions="Write short sentences.\nNever use {{ x }}.")
+                 skills=("web-research",),
+                 instructions="Write short sentences.\nNever use {{ x }}.")
 LESSONS = {
     "b": Lesson("b", "acme", "pulse-7f3k2a", "approved", "Invoices carry the order number.",
                 "14 of 14.", "2026-02-01"),
