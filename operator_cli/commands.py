@@ -18,7 +18,7 @@ import click
 from rich.live import Live
 
 from operator_cli import doctor as examination
-from operator_cli.output import ago, brief, console, show_json, table, word
+from operator_cli.output import ago, brief, console, plain, show_json, table, word
 from operator_cli.reach import ReachError, ask, notify
 from policies.documents import check_customer
 from state_repo import StateRepoError, changes
@@ -116,7 +116,11 @@ def hire(obj: Context, customer: str, name: str, role: str, instructions: str,
          as_machine: bool) -> None:
     """Hire an employee: one commit, then watch it come up."""
     if instructions.startswith("@"):
-        instructions = Path(instructions[1:]).read_text()
+        try:
+            instructions = Path(instructions[1:]).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.BadParameter(f"{instructions[1:]} can't be read ({error}); name a text "
+                                     "file after the @") from error
     size = None
     if cpus or memory_mb:
         usual = obj.store.snapshot().platform.defaults
@@ -210,7 +214,7 @@ def _committed(obj: Context, employee: Employee, sha: str, done: str, wait: bool
         "chat_url": where.url(where.chat_host(employee.id)),
         "browser_url": where.url(where.browser_host(employee.id))}
     if not as_machine:
-        console.print(f"{done} [bold]{employee.name}[/] ({employee.id}), commit {sha[:10]}")
+        console.print(f"{done} [bold]{plain(employee.name)}[/] ({employee.id}), commit {sha[:10]}")
     ended = _wait(obj, employee.id, sha, until, quiet=as_machine) if wait else None
     receipts = obj.status.receipts(employee.customer, 5, sha) if wait else []
     if ended is not None:
@@ -219,9 +223,9 @@ def _committed(obj: Context, employee: Employee, sha: str, done: str, wait: bool
         show_json(result)
     elif ended is not None:
         console.print(f"{word(ended['sync_status'])} {word(ended['health_status'])} "
-                      f"{ended['reason']}")
+                      f"{plain(ended['reason'])}")
         for receipt in receipts[:1]:
-            console.print(f"[dim]{_stages(as_json(receipt))}[/]")
+            console.print(f"[dim]{plain(_stages(as_json(receipt)))}[/]")
         if "Healthy" in until:
             console.print(f"Chat     {result['chat_url']}\nBrowser  {result['browser_url']}")
     if ended is not None and ended["health_status"] not in until:
@@ -248,7 +252,7 @@ def _wait(obj: Context, employee: str, sha: str, until: set[str], quiet: bool) -
                 if stack is not None and stack.waiting_for == "policy":
                     return seen
             if not quiet:
-                line.update(f"{seen['health_status']}: {seen['reason']} "
+                line.update(f"{seen['health_status']}: {plain(seen['reason'])} "
                             f"({time.monotonic() - began:.0f} s)")
             time.sleep(0.1)
     return seen | {"reason": f"{seen['reason']} (still so after {_WAIT_S:.0f} s; see `iw logs "
@@ -293,7 +297,7 @@ def _employees_table(found: dict[str, Any]) -> Any:
 def _print_status(found: dict[str, Any]) -> None:
     halted = next((s for s in found["stacks"] if s["id"] == "loop" and s["reason"]), None)
     if halted:
-        console.print(f"[red]Halted:[/] {halted['reason']}\n")
+        console.print(f"[red]Halted:[/] {plain(halted['reason'])}\n")
     console.print(table(("STACK", "SYNC", "HEALTH", "COMMIT", "REASON"), (
         (s["id"], s["sync_status"], s["health_status"], (s["revision"] or "")[:10],
          brief(s["reason"]))
@@ -305,7 +309,7 @@ def _print_status(found: dict[str, Any]) -> None:
         console.print("Nobody works here yet: ./iw hire --customer acme --name Pulse "
                       '--role "Marketing assistant"')
     if found["last_receipt"]:
-        console.print(f"\n[dim]Last receipt: {_stages(found['last_receipt'])}[/]")
+        console.print(f"\n[dim]Last receipt: {plain(_stages(found['last_receipt']))}[/]")
 
 
 def _stages(r: dict[str, Any]) -> str:
@@ -365,7 +369,7 @@ def plan(obj: Context, customer: str | None, as_machine: bool) -> None:
     else:
         console.print(f"Nothing would change at {found['commit'][:10]}.")
     for line in found["diagnostics"]:
-        console.print(f"[red]{line}[/]")
+        console.print(f"[red]{plain(line)}[/]")
     return None
 
 
@@ -378,7 +382,7 @@ def drift(obj: Context, as_machine: bool) -> None:
     if as_machine:
         return show_json(found)
     for part, why in found["unknown"].items():
-        console.print(f"[magenta]Unknown[/] {part}: {why}")
+        console.print(f"[magenta]Unknown[/] {part}: {plain(why)}")
     if found["items"]:
         console.print(table(("STACK", "KIND", "NAME", "PROBLEM"), (
             (i["stack"], i["kind"], i["name"], i["problem"]) for i in found["items"])))

@@ -27,9 +27,14 @@ def show_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
+def plain(text: object) -> str:
+    """Text from outside, for a line with markup: it neither styles nor steers the terminal."""
+    return escape("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(text)))
+
+
 def word(text: str) -> str:
     colour = _COLOURS.get(text)
-    return f"[{colour}]{escape(text)}[/]" if colour else escape(text)
+    return f"[{colour}]{plain(text)}[/]" if colour else plain(text)
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from operator_cli.commands import iw
-from operator_cli.output import brief
+from operator_cli.output import brief, plain, word
 from state_repo import changes
 from state_repo.documents import Platform
 from state_repo.instance import Instance
@@ -86,3 +86,8 @@ def test_info_as_json(data):
 def test_long_texts_are_shortened_for_tables():
     assert brief("one\ntwo") == "one"
     assert brief("x" * 200).endswith("…") and len(brief("x" * 200)) == 90
+
+
+def test_text_from_outside_neither_styles_nor_steers_the_terminal():
+    assert plain("[/red] \x1b[2J\x07 ok") == "\\[/red] \ufffd[2J\ufffd ok"
+    assert word("[bold]x").endswith("x") and "\\[bold]" in word("[bold]x")
