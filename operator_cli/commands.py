@@ -239,6 +239,10 @@ def _wait(obj: Context, employee: str, sha: str, until: set[str], quiet: bool) -
     seen: dict[str, Any] = {"sync_status": "OutOfSync", "health_status": "Progressing",
                             "reason": "the reconciler has not taken it up yet"}
     customer = employee and obj.customer_of(employee)
+    try:
+        ask(obj.instance.socket, "GET", "/healthz", timeout_s=5.0)
+    except ReachError as error:  # the commit stands; nobody is there to make it so
+        return seen | {"reason": f"it is committed and waits: {error}"}
     with console.status("") as line:
         while time.monotonic() - began < _WAIT_S:
             row = obj.status.employee(employee)
@@ -281,10 +285,18 @@ def status(obj: Context, customer: str | None, watch: bool, as_machine: bool) ->
 def _status(obj: Context, customer: str | None) -> dict[str, Any]:
     wanted = f"customer/{customer}" if customer else None
     newest = obj.status.receipts(customer, 1)
-    return {"commit": obj.store.head(),
-            "stacks": [as_json(s) for s in obj.status.stacks() if wanted in (None, s.id)],
-            "employees": [as_json(e) for e in obj.status.employees(customer)],
-            "last_receipt": as_json(newest[0]) if newest else None}
+    stacks = [as_json(s) for s in obj.status.stacks() if wanted in (None, s.id)]
+    employees = [as_json(e) for e in obj.status.employees(customer)]
+    try:
+        ask(obj.instance.socket, "GET", "/healthz", timeout_s=5.0)
+        observed = True
+    except ReachError:
+        observed = False
+        # What nobody checks is Unknown, never Synced.
+        for row in (*stacks, *employees):
+            row["sync_status"] = row["health_status"] = "Unknown"
+    return {"commit": obj.store.head(), "observed": observed, "stacks": stacks,
+            "employees": employees, "last_receipt": as_json(newest[0]) if newest else None}
 
 
 def _employees_table(found: dict[str, Any]) -> Any:
@@ -295,6 +307,9 @@ def _employees_table(found: dict[str, Any]) -> Any:
 
 
 def _print_status(found: dict[str, Any]) -> None:
+    if not found["observed"]:
+        console.print("[red]Nothing is observed:[/] the reconciler does not answer. Start it with "
+                      "`make run`; its log is in `<data>/logs`.\n")
     halted = next((s for s in found["stacks"] if s["id"] == "loop" and s["reason"]), None)
     if halted:
         console.print(f"[red]Halted:[/] {plain(halted['reason'])}\n")

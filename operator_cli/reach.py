@@ -40,7 +40,7 @@ def ask(path: Path, method: str, url: str, body: Any = None, timeout_s: float = 
     is_json = answer.headers.get_content_type() == "application/json"
     value = json.loads(text) if is_json and text else text
     if answer.status >= 400:
-        raise ReachError(value["error"] if isinstance(value, dict) else text)
+        raise ReachError(value.get("error", text) if isinstance(value, dict) else text)
     return value
 
 
