@@ -62,7 +62,7 @@ def judge(employee: Employee, seen: Sighting | None, *, suspended: bool, applied
         return _wait("its container is being made", working, problem, retry_at, now, "Missing")
     if asleep and not seen.running:
         return Judgement(sync, "Healthy", problem or
-                         "asleep: it wakes by itself on the next visit")
+                         "asleep: it wakes by itself on the next visit or task")
     if not seen.running:
         return _wait("its container stopped and is being started", working, problem, retry_at,
                      now, "Degraded")

@@ -130,6 +130,7 @@ class Reconciler:
         platform = self.book.platform
         if platform is None:
             return
+        self.rest.wake_due(_now())
         awake = {}
         for employee, row in self.fleet.rows().items():
             seen = self.fleet.sighting(employee)

@@ -2,7 +2,8 @@
 
 An employee sleeps when for a while nobody was connected to it, it called no model, ran nothing of
 its own and used hardly any processor. Asleep means paused, with its memory in swap; without swap
-it means stopped, which takes longer to undo. The next visit wakes it, and so does a claim.
+it means stopped, which takes longer to undo. The next visit wakes it, and so do a claim and a due
+task.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from reconciler.probe import BROWSER_PORT, CHAT_PORT
 from stacks import StackError, cgroup
+from stacks.due import next_task
 from state_repo.documents import Sleep
 from state_repo.instance import Instance
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 5.0
+WAKE_BEFORE = timedelta(seconds=8)
 BUSY = 0.15  # of one processor: an idle gateway with an open browser stays below
 _PORTS = frozenset({CHAT_PORT, BROWSER_PORT})
 
@@ -49,6 +52,7 @@ class Rest:
         self._instance, self._remember = instance, remember
         self._asleep: dict[str, datetime] = dict(asleep)
         self._settled: set[str] = set(asleep)  # of them, those that are down already
+        self._due: dict[str, datetime | None] = {}  # of who sleeps, once it was looked up
         self._watches: dict[str, Watch] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -75,6 +79,19 @@ class Rest:
         with self._guard:
             for gone in self._watches.keys() - awake.keys():
                 del self._watches[gone]
+
+    def wake_due(self, now: datetime) -> None:
+        """Wakes whoever has a task of its own to do."""
+        for employee in self.settled():
+            if employee not in self._due:
+                self._due[employee] = next_task(self._instance.employee_volume(employee))
+            due = self._due[employee]
+            if due is not None and due - WAKE_BEFORE <= now:
+                log.info("%s has a task at %s", employee, due)
+                try:
+                    self.wake(employee)
+                except StackError as error:
+                    log.warning("%s could not be woken: %s", employee, error)
 
     def wake(self, employee: str) -> bool:
         """Wakes it, if it sleeps. Returns whether it did.
@@ -165,6 +182,7 @@ class Rest:
         with self._guard:
             self._asleep.pop(employee, None)
             self._settled.discard(employee)
+            self._due.pop(employee, None)
             self._watches.pop(employee, None)
         self._remember(employee, None)
 
