@@ -100,7 +100,7 @@ class Visitor:
         """Sends a chat message; returns the seconds until the answer is on the page."""
         frame = self.frame("chat")
         box = frame.locator("textarea").first
-        box.wait_for(timeout=30_000)
+        box.wait_for(timeout=90_000)  # a stopped employee takes a cold start to wake
         before = frame.locator("body").inner_text().count(wanted)
         began = time.monotonic()
         box.fill(text)
