@@ -239,10 +239,6 @@ def _wait(obj: Context, employee: str, sha: str, until: set[str], quiet: bool) -
     seen: dict[str, Any] = {"sync_status": "OutOfSync", "health_status": "Progressing",
                             "reason": "the reconciler has not taken it up yet"}
     customer = employee and obj.customer_of(employee)
-    try:
-        ask(obj.instance.socket, "GET", "/healthz", timeout_s=5.0)
-    except ReachError as error:  # the commit stands; nobody is there to make it so
-        return seen | {"reason": f"it is committed and waits: {error}"}
     with console.status("") as line:
         while time.monotonic() - began < _WAIT_S:
             row = obj.status.employee(employee)

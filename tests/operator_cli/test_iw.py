@@ -93,12 +93,10 @@ def test_text_from_outside_neither_styles_nor_steers_the_terminal():
     assert word("[bold]x").endswith("x") and "\\[bold]" in word("[bold]x")
 
 
-def test_without_a_reconciler_nothing_is_called_synced_and_a_hire_does_not_wait(data):
+def test_without_a_reconciler_nothing_is_called_synced(data):
     store = StatusStore(Instance.load(data).database_url)
     store.upsert_stack("platform", sync_status="Synced", health_status="Healthy")
     found = json.loads(run(data, "status", "--json").output)
     assert found["observed"] is False
     assert [s["sync_status"] for s in found["stacks"]] == ["Unknown"]
     assert "does not answer" in run(data, "status").output
-    done = run(data, *HIRE[:-1])
-    assert "it is committed and waits" in done.output
