@@ -2,7 +2,7 @@
 
 An employee sleeps when for a while nobody was connected to it, it called no model, ran nothing of
 its own and used hardly any processor. Asleep means paused, with its memory in swap; without swap
-it means stopped, which takes longer to undo. The next visit wakes it, and so do a claim and a due
+nobody sleeps. The next visit wakes it, and so do a claim and a due
 task.
 """
 
@@ -159,7 +159,9 @@ class Rest:
                     cgroup.pause(name)
                     watch.container.limit(sleep.memory_mb << 20)
                 else:
-                    cgroup.stop(name)
+                    self._forget(employee)  # without swap there is nothing to win by a pause
+                    watch.idle_since = time.monotonic()
+                    return
             except StackError:
                 container = cgroup.find(name)
                 if container is not None:

@@ -301,8 +301,7 @@ def test_signing_out_closes_what_is_open(house, browser, pulse):
         visitor.context.close()
 
 
-@pytest.mark.skipif(cgroup.swap_free() < 1 << 30, reason="no swap here: it would be stopped, and "
-                    "waking who is stopped is an open fault")
+@pytest.mark.skipif(cgroup.swap_free() < 1 << 30, reason="without swap nobody sleeps")
 def test_asleep_it_wakes_on_a_visit(ann, house, pulse):
     ann.page.goto(f"{house.instance.app_url}/")  # nobody watches any more
     changes.set_platform(house.store, ENGINEER, "Sleep soon", lambda p: replace(
