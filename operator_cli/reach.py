@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 from pathlib import Path
 from typing import Any
+
+from state_repo.unix_socket import UnixConnection
 
 
 class ReachError(Exception):
     """The reconciler does not answer, or refuses; the message says what to do."""
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 def ask(path: Path, method: str, url: str, body: Any = None, timeout_s: float = 120.0) -> Any:
     """One request; JSON comes back decoded, text as it is. Raises ReachError."""
-    connection = _Connection(path, timeout_s)
+    connection = UnixConnection(path, timeout_s)
     try:
         connection.request(method, url, json.dumps(body) if body is not None else None,
                            {"Content-Type": "application/json"})

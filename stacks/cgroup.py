@@ -164,11 +164,6 @@ def unpause(name: str) -> None:
             client().unpause(name)
 
 
-def stop(name: str, patience_s: int = 10) -> None:
-    with speaking():
-        client().stop(name, timeout=patience_s)
-
-
 def start(name: str) -> None:
     with speaking():
         client().start(name)

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
 from stacks import StackError, UnreachableError
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+from state_repo.unix_socket import UnixConnection
 
 
 def call(path: Path, method: str, url: str, body: Any = None, timeout_s: float = 10.0) -> Any:
@@ -29,7 +18,7 @@ def call(path: Path, method: str, url: str, body: Any = None, timeout_s: float =
         UnreachableError: nobody listens on the socket.
         StackError: an answer other than 2xx, with its text.
     """
-    connection = _Connection(path, timeout_s)
+    connection = UnixConnection(path, timeout_s)
     try:
         connection.request(method, url, None if body is None else json.dumps(body),
                            {"Content-Type": "application/json"})

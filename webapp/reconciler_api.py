@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -12,20 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from state_repo.unix_socket import UnixConnection
 from webapp.errors import Problem
 
 _PIECE = 256 * 1024
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +46,7 @@ def ask(path: Path, method: str, parts: Iterable[str], query: Mapping[str, str] 
         Problem: 503 when the reconciler does not answer, else its own status and words.
     """
     url = "/v1/" + "/".join(quote(part, safe="") for part in parts)
-    connection = _Connection(path, timeout_s)
+    connection = UnixConnection(path, timeout_s)
     try:
         connection.request(method, f"{url}?{urlencode(query)}" if query else url, body,
                            dict(headers or {}))
