@@ -12,10 +12,10 @@ Rule = Callable[[CustomerView], Iterator[Violation]]
 
 
 def seats(view: CustomerView) -> Iterator[Violation]:
-    """Employees that are not retired fit the seats."""
+    """Employees that are not retired fit the seats; who was paused for want of one holds none."""
     if view.customer is None:
         return
-    taken = sum(employee.state in ("running", "paused") for employee in view.employees.values())
+    taken = sum(employee.holds_seat for employee in view.employees.values())
     if taken > view.customer.max_employees:
         yield Violation(
             view.customer.path, 0, "spec.maxEmployees",
@@ -29,14 +29,15 @@ def sizes(view: CustomerView) -> Iterator[Violation]:
         yield from too_large(employee.resources, view.platform, employee.path)
 
 
-def too_large(wanted: Resources, platform: Platform, path: str) -> Iterator[Violation]:
+def too_large(wanted: Resources, platform: Platform, path: str,
+              at: str = "spec.resources") -> Iterator[Violation]:
     limits = platform.limits
     for field, value, most in (
             ("cpus", wanted.cpus, limits.max_cpus),
             ("memoryMb", wanted.memory_mb, limits.max_memory_mb),
             ("pids", wanted.pids, limits.max_pids)):
         if value > most:
-            yield Violation(path, 0, f"spec.resources.{field}",
+            yield Violation(path, 0, f"{at}.{field}",
                             f"is {value:g}, and the platform allows at most {most:g}",
                             "lower it, or raise limits in platform.yaml")
 
@@ -58,6 +59,34 @@ def models(view: CustomerView) -> Iterator[Violation]:
             yield Violation(employee.path, 0, "spec.model.name",
                             f"is {employee.model.name!r}, and there is no such model",
                             f"write one of: {', '.join(sorted(view.platform.models))}")
+
+
+def plan(view: CustomerView) -> Iterator[Violation]:
+    """A plan that exists; its seats, and what each employee may have by it."""
+    if view.customer is None or view.customer.plan is None:
+        return
+    path, name = view.customer.path, view.customer.plan
+    bought = view.platform.plans.get(name)
+    if bought is None:
+        known = ", ".join(sorted(view.platform.plans)) or "(there is none)"
+        yield Violation(path, 0, "spec.plan", f"is {name!r}, and there is no such plan",
+                        f"write one of: {known}; a plan that somebody holds stays in "
+                        "platform.yaml, with offered: false")
+        return
+    if view.customer.max_employees > bought.seats.max:
+        yield Violation(path, 0, "spec.maxEmployees", f"is {view.customer.max_employees}, and the "
+                        f"plan {name} has at most {bought.seats.max} seats",
+                        "lower it, or choose a larger plan")
+    for employee in _present(view):
+        for field, value, most in (
+                ("resources.cpus", employee.resources.cpus, bought.limits.cpus),
+                ("resources.memoryMb", employee.resources.memory_mb, bought.limits.memory_mb),
+                ("model.monthlyBudgetUsd", employee.model.monthly_budget_usd,
+                 bought.model_budget_usd)):
+            if value > most:
+                yield Violation(employee.path, 0, f"spec.{field}", f"is {value:g}, and the plan "
+                                f"{name} allows at most {most:g}",
+                                "lower it, or choose a larger plan")
 
 
 def subnet(view: CustomerView) -> Iterator[Violation]:
@@ -93,7 +122,7 @@ def room(view: CustomerView) -> Iterator[Violation]:
                         "lower it, or give the platform larger subnets (network.prefixLength)")
 
 
-CUSTOMER_RULES: tuple[Rule, ...] = (seats, sizes, owners, models, subnet, room)
+CUSTOMER_RULES: tuple[Rule, ...] = (seats, sizes, owners, models, plan, subnet, room)
 
 
 def check_customer(view: CustomerView) -> list[Violation]:
@@ -124,6 +153,17 @@ def check_platform(platform: Platform) -> list[Violation]:
             found.append(Violation(
                 platform.path, 0, f"spec.models.{name}", "has no price, so that no budget holds",
                 "write inputUsdPerMillion and outputUsdPerMillion"))
+    for name, plan in platform.plans.items():
+        if not plan.seats.min <= plan.seats.included <= plan.seats.max:
+            found.append(Violation(
+                platform.path, 0, f"spec.plans.{name}.seats", "are not in order",
+                "write min, included and max so that none is below the one before it"))
+        found += too_large(Resources(plan.limits.cpus, plan.limits.memory_mb), platform,
+                           platform.path, f"spec.plans.{name}.limits")
+    prices = [plan.price_id for plan in platform.plans.values() if plan.price_id]
+    for twice in sorted({price for price in prices if prices.count(price) > 1}):
+        found.append(Violation(platform.path, 0, "spec.plans", f"name {twice} more than once",
+                               "give each plan a price of its own: a payment says its price"))
     if "default" not in platform.models:
         found.append(Violation(platform.path, 0, "spec.models", "has no model named default",
                                "name one of them default: who is hired uses it"))

@@ -11,7 +11,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,8 +22,10 @@ from state_repo.documents import (
     Employee,
     EmployeeState,
     Lesson,
+    Model,
     Platform,
     Resources,
+    Violation,
     customer_path,
 )
 from state_repo.parsing import dump
@@ -87,36 +89,131 @@ def set_seats(store: Store, author: Author, customer: str, max_employees: int | 
     return made[0], sha
 
 
+def rename_customer(store: Store, author: Author, customer: str, name: str
+                    ) -> tuple[Customer, str]:
+    """Changes what a customer is called; its id stays."""
+    made: list[Customer] = []
+
+    def change(view: CustomerView) -> Files:
+        old = _customer(view, customer)
+        made[:] = [replace(old, name=name)]
+        return {old.path: dump(made[0])}
+    sha = store.commit(author, f"Rename {customer} to {name}", change, customer)
+    return made[0], sha
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What was bought. `unseat`: the employees that lose their seat, and are paused."""
+
+    plan: str | None
+    seats: int
+    suspended: bool
+    unseat: tuple[str, ...] = ()
+
+
+def set_plan(store: Store, author: Author, customer: str, message: str,
+             decide: Callable[[CustomerView], Terms | None]) -> tuple[Customer, str]:
+    """Makes the documents what was bought, in one commit: plan, seats, whether all is suspended;
+    who is left without a seat is paused, and nobody has more than the plan gives. `decide` is
+    asked on the newest state, while no other writer can come in between; None: leave it."""
+    made: list[Customer] = []
+
+    def change(view: CustomerView) -> Files:
+        old = _customer(view, customer)
+        terms = decide(view)
+        if terms is None:
+            made[:] = [old]
+            return {}
+        made[:] = [replace(old, plan=terms.plan, max_employees=terms.seats,
+                           suspended=terms.suspended)]
+        after = {e.id: _within(e, view.platform, old, made[0], terms.unseat)
+                 for e in view.employees.values()}
+        changed = {e.path: dump(e) for e in after.values() if e != view.employees[e.id]}
+        return {old.path: dump(made[0]), **changed,
+                **_blanks(view.platform, made[0], after)}
+    sha = store.commit(author, message, change, customer)
+    return made[0], sha
+
+
+def _within(employee: Employee, platform: Platform, old: Customer, new: Customer,
+            unseat: tuple[str, ...]) -> Employee:
+    """One employee after a change of plan: at most what it gives, and its model budget with it."""
+    if employee.state == "retired":
+        return employee
+    if employee.id in unseat:
+        employee = replace(employee, state="paused", seat=False)
+    before, after = platform.plans.get(old.plan or ""), platform.plans.get(new.plan or "")
+    if after is None:
+        return employee
+    had, size = employee.model.monthly_budget_usd, employee.resources
+    follows = before is not None and had == before.model_budget_usd
+    budget = after.model_budget_usd if follows else min(had, after.model_budget_usd)
+    return replace(
+        employee, model=replace(employee.model, monthly_budget_usd=budget),
+        resources=replace(size, cpus=min(size.cpus, after.limits.cpus),
+                          memory_mb=min(size.memory_mb, after.limits.memory_mb)))
+
+
+def _terms(platform: Platform, customer: Customer | None, resources: Resources | None = None,
+           model: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a new employee gets: what was asked for, else the platform's usual within the plan."""
+    size, plan = platform.defaults, platform.plans.get((customer and customer.plan) or "")
+    if plan is None:
+        return {"resources": resources or size, "model": Model(**(model or {}))}
+    return {"model": Model(**({"monthly_budget_usd": plan.model_budget_usd} | dict(model or {}))),
+            "resources": resources or replace(
+                size, cpus=min(size.cpus, plan.limits.cpus),
+                memory_mb=min(size.memory_mb, plan.limits.memory_mb))}
+
+
 def hire(store: Store, author: Author, customer: str, name: str, role: str, *,
          instructions: str = "", skills: tuple[str, ...] = (),
-         resources: Resources | None = None) -> tuple[Employee, str]:
+         resources: Resources | None = None, model: Mapping[str, Any] | None = None
+         ) -> tuple[Employee, str]:
     """Adds a running employee: claims the blank that is kept warm, if any, under the id that it
-    has; else under a new one. The next blank is asked for in the same commit. Raises what
-    `Store.commit` raises, and NotFoundError for an unknown customer."""
+    has; else under a new one. The next blank is asked for in the same commit. `model`: what differs
+    from the defaults. Raises what `Store.commit` raises, and NotFoundError for an unknown
+    customer."""
     identifier = mint_id(name)
     made: list[Employee] = []
 
     def change(view: CustomerView) -> Files:
         company = _customer(view, customer)
+        if company.suspended:
+            raise ChangeError("the company is suspended, so nobody can be hired; its billing page "
+                              "says why")
         image = _employee_image(view.platform)
         warm = next((e for e in view.employees.values() if e.state == "warm"), None)
         made[:] = [Employee(warm.id if warm else identifier, customer, name, role,
-                            warm.image if warm else image,
-                            resources=resources or view.platform.defaults, skills=skills,
-                            instructions=instructions)]
+                            warm.image if warm else image, skills=skills,
+                            instructions=instructions,
+                            hired_at=datetime.now(UTC).isoformat(),
+                            **_terms(view.platform, company, resources, model))]
         after = {**view.employees, made[0].id: made[0]}
         return {made[0].path: dump(made[0]), **_blanks(view.platform, company, after)}
     sha = store.commit(author, f"Hire {name} for {customer}", change, customer)
     return made[0], sha
 
 
+def check_hire(store: Store, customer: str, name: str, role: str, **fields: Any
+               ) -> list[Violation]:
+    """What would refuse this hire: the parser and the rules of a commit, and no commit."""
+    snapshot = store.snapshot()
+    state = snapshot.customers.get(customer)
+    given = _terms(snapshot.platform, state.customer if state else None,
+                   fields.pop("resources", None), fields.pop("model", None))
+    return store.check(Employee(mint_id("check"), customer, name, role,
+                                f"check@sha256:{'0' * 64}", **given, **fields))
+
+
 def _blanks(platform: Platform, customer: Customer, employees: Mapping[str, Employee]) -> Files:
     """Blanks to add, so that enough are kept warm for the seats that are free."""
-    taken = sum(e.state in ("running", "paused") for e in employees.values())
+    taken = sum(e.holds_seat for e in employees.values())
     warm = sum(e.state == "warm" for e in employees.values())
     wanted = min(platform.warm_per_customer, customer.max_employees - taken) - warm
     fresh = [Employee(mint_id("emp"), customer.id, "Ready to be hired", "Nobody yet",
-                      _employee_image(platform), state="warm", resources=platform.defaults)
+                      _employee_image(platform), state="warm", **_terms(platform, customer))
              for _ in range(wanted)]
     return {e.path: dump(e) for e in fresh}
 
@@ -129,12 +226,16 @@ def _employee_image(platform: Platform) -> str:
 
 def change(store: Store, author: Author, customer: str, employee: str,
            **fields: Any) -> tuple[Employee, str]:
-    """Changes some of CHANGEABLE."""
+    """Changes some of CHANGEABLE; of `model` and `resources`, a mapping changes what it names."""
     if unknown := set(fields) - set(CHANGEABLE):
         raise ChangeError(f"{', '.join(sorted(unknown))}: can't be changed; what can is "
                           f"{', '.join(CHANGEABLE)}")
-    return _edit(store, author, customer, employee, f"Change {', '.join(sorted(fields))} of",
-                 lambda e: replace(_present(e), **fields))
+
+    def edit(e: Employee) -> Employee:
+        parts = {name: replace(getattr(e, name), **value) for name, value in fields.items()
+                 if isinstance(value, Mapping)}
+        return replace(_present(e), **{**fields, **parts})
+    return _edit(store, author, customer, employee, f"Change {', '.join(sorted(fields))} of", edit)
 
 
 def pause(store: Store, author: Author, customer: str, employee: str) -> tuple[Employee, str]:
@@ -144,7 +245,7 @@ def pause(store: Store, author: Author, customer: str, employee: str) -> tuple[E
 
 def resume(store: Store, author: Author, customer: str, employee: str) -> tuple[Employee, str]:
     return _edit(store, author, customer, employee, "Resume",
-                 lambda e: replace(_present(e), state="running"))
+                 lambda e: replace(_present(e), state="running", seat=True))
 
 
 def retry(store: Store, author: Author, customer: str, employee: str) -> tuple[Employee, str]:

@@ -13,6 +13,7 @@ from typing import Literal
 API_VERSION = "instantworker/v1"
 EmployeeState = Literal["warm", "running", "paused", "retired"]
 LessonState = Literal["approved", "rejected"]
+Interval = Literal["month", "year"]
 PLATFORM_PATH = "platform.yaml"
 
 
@@ -65,7 +66,9 @@ class Model:
 class Employee:
     """`image` ends in `@sha256:<64 hex>`. `retired_at`: RFC 3339, with `state: retired`.
     `restarts`: raised by a retry; a new number replaces the container. `state: warm`: booted and
-    nobody yet: a hire claims it, under the id that it has."""
+    nobody yet: a hire claims it, under the id that it has. `seat`: False for one who was paused
+    because its company has fewer seats than before: it holds none until it is resumed.
+    `hired_at`: RFC 3339; of employees from before it was written, None."""
 
     id: str
     customer: str
@@ -79,16 +82,23 @@ class Employee:
     instructions: str = ""
     restarts: int = 0
     retired_at: str | None = None
+    seat: bool = True
+    hired_at: str | None = None
 
     @property
     def path(self) -> str:
         return employee_path(self.customer, self.id)
 
+    @property
+    def holds_seat(self) -> bool:
+        return self.seat and self.state in ("running", "paused")
+
 
 @dataclass(frozen=True, slots=True)
 class Customer:
     """`subnet`: CIDR of its network, out of the platform's pool, never another customer's.
-    `monthly_budget_usd`: of all its employees together; None: the sum of theirs."""
+    `monthly_budget_usd`: of all its employees together; None: the sum of theirs. `plan`: one of
+    the platform's; None: the seats were given by hand, and only the platform's limits hold."""
 
     id: str
     name: str
@@ -96,6 +106,7 @@ class Customer:
     subnet: str
     suspended: bool = False
     monthly_budget_usd: float | None = None
+    plan: str | None = None
 
     @property
     def path(self) -> str:
@@ -189,10 +200,58 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class SeatRange:
+    """Seats of a plan: what its checkout begins with, the fewest and the most."""
+
+    included: int = 1
+    min: int = 1
+    max: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLimits:
+    """What one employee of a plan may ask for at most."""
+
+    cpus: float = 1.0
+    memory_mb: int = 3072
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a company buys, by the seat. `amount`: of one seat and interval, in the currency's
+    minor unit (cents). `price_id`: Stripe's price of the same amount; None: it can't be bought
+    through Stripe yet. `model_budget_usd`: what one employee may spend on models a month.
+    `offered`: False for a plan that is sold no more, and still held by somebody."""
+
+    title: str
+    amount: int
+    currency: str = "usd"
+    interval: Interval = "month"
+    price_id: str | None = None
+    description: str = ""
+    trial_days: int = 0
+    seats: SeatRange = field(default_factory=SeatRange)
+    limits: PlanLimits = field(default_factory=PlanLimits)
+    model_budget_usd: float = 20.0
+    offered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """Days: from a failed payment to the pause of all employees; from a down-grade below use to
+    the pause of the newest; from the end of a subscription to the end of its export."""
+
+    unpaid_grace_days: int = 7
+    downgrade_grace_days: int = 3
+    retention_days: int = 30
+
+
+@dataclass(frozen=True, slots=True)
 class Platform:
     """`images`: by part (employee, model-proxy, edge, dns, monitoring), each by digest.
-    `models`: what is offered, by the name that employees use. `warm_per_customer`: booted blanks
-    kept ready for each customer that has a free seat."""
+    `models`: what is offered, by the name that employees use. `plans`: what can be bought, by id,
+    in the order in which it is shown. `warm_per_customer`: booted blanks kept ready for each
+    customer that has a free seat."""
 
     images: dict[str, str]
     network: NetworkPool = field(default_factory=NetworkPool)
@@ -203,6 +262,8 @@ class Platform:
     models: dict[str, OfferedModel] = field(default_factory=lambda: {"default": OfferedModel()})
     sleep: Sleep = field(default_factory=Sleep)
     storage: Storage = field(default_factory=Storage)
+    plans: dict[str, Plan] = field(default_factory=dict)
+    billing: Billing = field(default_factory=Billing)
     warm_per_customer: int = 0
     grace_days: int = 14
 

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from state_repo import StateRepoError
 from state_repo.documents import (
     API_VERSION,
+    Billing,
     Brakes,
     Customer,
     Dns,
@@ -26,8 +27,11 @@ from state_repo.documents import (
     Model,
     NetworkPool,
     OfferedModel,
+    Plan,
+    PlanLimits,
     Platform,
     Resources,
+    SeatRange,
     Sleep,
     Storage,
     Violation,
@@ -174,6 +178,10 @@ def _cross_checks(kind: str, values: dict[str, Any], path: str, lines: Lines) ->
     spec = values.get("spec")
     if kind != "Employee" or not isinstance(spec, dict):
         return []
+    if spec.get("seat") is False and spec.get("state") in ("running", "warm"):
+        return [Violation(path, lines.get(("spec", "seat"), 1), "spec.seat",
+                          f"is false at one who is {spec['state']}",
+                          "remove it, or write state: paused")]
     retired, at = spec.get("state") == "retired", spec.get("retiredAt")
     if retired and at is None:
         return [Violation(path, lines.get(("spec", "state"), 1), "spec.retiredAt", "is missing",
@@ -226,6 +234,10 @@ def _plain_employee(e: Employee) -> dict[str, Any]:
         spec["retiredAt"] = e.retired_at
     spec |= {"image": e.image, "model": _values(e.model), "resources": _values(e.resources),
              "skills": list(e.skills), "restarts": e.restarts, "instructions": e.instructions}
+    if not e.seat:
+        spec["seat"] = False
+    if e.hired_at is not None:
+        spec["hiredAt"] = e.hired_at
     metadata = {"id": e.id, "customer": e.customer, "name": e.name, "role": e.role}
     return {"metadata": metadata, "spec": spec}
 
@@ -235,13 +247,14 @@ def _customer(values: dict[str, Any]) -> Customer:
     budget = spec.get("monthlyBudgetUsd")
     return Customer(metadata["id"], metadata["name"], spec["maxEmployees"],
                     spec["network"]["subnet"], spec.get("suspended", False),
-                    None if budget is None else float(budget))
+                    None if budget is None else float(budget), spec.get("plan"))
 
 
 def _plain_customer(c: Customer) -> dict[str, Any]:
     budget = {} if c.monthly_budget_usd is None else {"monthlyBudgetUsd": c.monthly_budget_usd}
+    plan = {} if c.plan is None else {"plan": c.plan}
     return {"metadata": {"id": c.id, "name": c.name},
-            "spec": {"maxEmployees": c.max_employees, "suspended": c.suspended, **budget,
+            "spec": {**plan, "maxEmployees": c.max_employees, "suspended": c.suspended, **budget,
                      "network": {"subnet": c.subnet}}}
 
 
@@ -256,6 +269,17 @@ def _plain_lesson(x: Lesson) -> dict[str, Any]:
                      "evidence": x.evidence}}
 
 
+def _plan(values: dict[str, Any]) -> Plan:
+    parts = {"seats": _build(SeatRange, values.get("seats")),
+             "limits": _build(PlanLimits, values.get("limits"))}
+    return _build(Plan, values | parts)
+
+
+def _plain_plan(plan: Plan) -> dict[str, Any]:
+    values = {name: value for name, value in _values(plan).items() if value not in (None, "")}
+    return values | {"seats": _values(plan.seats), "limits": _values(plan.limits)}
+
+
 def _platform(values: dict[str, Any]) -> Platform:
     spec = values["spec"]
     return Platform(
@@ -266,6 +290,8 @@ def _platform(values: dict[str, Any]) -> Platform:
         models={name: _build(OfferedModel, values) for name, values in spec.get(
             "models", {"default": {}}).items()},
         sleep=_build(Sleep, spec.get("sleep")), storage=_build(Storage, spec.get("storage")),
+        plans={name: _plan(values) for name, values in spec.get("plans", {}).items()},
+        billing=_build(Billing, spec.get("billing")),
         warm_per_customer=spec.get("warmPerCustomer", 0), grace_days=spec.get("graceDays", 14))
 
 
@@ -277,6 +303,8 @@ def _plain_platform(p: Platform) -> dict[str, Any]:
         "models": {name: {k: v for k, v in _values(model).items() if v is not None}
                    for name, model in sorted(p.models.items())},
         "sleep": _values(p.sleep), "storage": _values(p.storage),
+        "plans": {name: _plain_plan(plan) for name, plan in p.plans.items()},
+        "billing": _values(p.billing),
         "warmPerCustomer": p.warm_per_customer, "graceDays": p.grace_days}}
 
 

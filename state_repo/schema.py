@@ -13,13 +13,17 @@ from typing import Any
 
 from state_repo.documents import (
     API_VERSION,
+    Billing,
     Brakes,
     Dns,
     Limits,
     Model,
     NetworkPool,
     OfferedModel,
+    Plan,
+    PlanLimits,
     Resources,
+    SeatRange,
     Sleep,
     Storage,
 )
@@ -64,6 +68,8 @@ def _employee() -> dict[str, Any]:
                   "kept for the grace period."},
         "retiredAt": {"type": "string", "format": "date-time",
                       "description": "When it was retired (RFC 3339); only with state: retired."},
+        "hiredAt": {"type": "string", "format": "date-time",
+                    "description": "When it was hired (RFC 3339): the newest lose a seat first."},
         "image": IMAGE,
         "model": _object({
             "name": NAME | {"default": model.name},
@@ -76,6 +82,9 @@ def _employee() -> dict[str, Any]:
         "instructions": {"type": "string", "maxLength": 20000},
         "restarts": _number(0, 0, 1000000, "Raised by a retry; a new number replaces the "
                             "container and keeps its files."),
+        "seat": {"type": "boolean", "default": True, "description":
+                 "false: paused for want of a seat, and holds none; only with state: paused, or "
+                 "retired."},
     }, ("state", "image"))
     return _document("Employee", spec, metadata)
 
@@ -89,6 +98,7 @@ def _customer() -> dict[str, Any]:
                       "description": "Stops every employee; nothing is lost."},
         "monthlyBudgetUsd": {"type": "number", "minimum": 0, "maximum": 10000000, "description":
                              "Model spend a month of all employees together."},
+        "plan": ID | {"maxLength": 30, "description": "One of plans in platform.yaml."},
         "network": _object({"subnet": CIDR}, ("subnet",)),
     }, ("maxEmployees", "network"))
     return _document("Customer", spec, metadata)
@@ -123,9 +133,38 @@ def _offered_model() -> dict[str, Any]:
     }, ("model",))
 
 
+def _plan() -> dict[str, Any]:
+    seats, limits, given = SeatRange(), PlanLimits(), Plan("", 0)
+    return _object({
+        "title": NAME,
+        "description": {"type": "string", "maxLength": 300, "description": "For whom it is."},
+        "priceId": {"type": "string", "pattern": "^price_[A-Za-z0-9_]+$", "maxLength": 80,
+                    "description": "Stripe's price of one seat, such as price_1Q…"},
+        "amount": {"type": "integer", "minimum": 0, "maximum": 100000000, "description":
+                   "Of one seat and interval, in the currency's minor unit (cents)."},
+        "currency": {"type": "string", "pattern": "^[a-z]{3}$", "default": given.currency,
+                     "description": "ISO 4217, small letters."},
+        "interval": {"enum": ["month", "year"], "default": given.interval},
+        "trialDays": _number(given.trial_days, 0, 730, "Free days of a first subscription."),
+        "seats": _object({
+            "included": _number(seats.included, 1, 10000, "What a checkout begins with."),
+            "min": _number(seats.min, 1, 10000, "The fewest."),
+            "max": _number(seats.max, 1, 10000, "The most."),
+        }),
+        "limits": _object({
+            "cpus": _number(limits.cpus, 0.1, 64, "At most, of one employee."),
+            "memoryMb": _number(limits.memory_mb, 64, 262144, "At most, of one employee."),
+        }),
+        "modelBudgetUsd": _number(given.model_budget_usd, 0, 100000,
+                                  "What one employee may spend on models a month."),
+        "offered": {"type": "boolean", "default": True, "description":
+                    "false: sold no more; who holds it keeps it."},
+    }, ("title", "amount"))
+
+
 def _platform() -> dict[str, Any]:
     pool, limits, brakes, dns = NetworkPool(), Limits(), Brakes(), Dns()
-    sleep, storage = Sleep(), Storage()
+    sleep, storage, billing = Sleep(), Storage(), Billing()
     spec = _object({
         "images": {"type": "object", "additionalProperties": IMAGE, "required": ["employee"],
                    "description": "What parts run, by digest."},
@@ -155,6 +194,17 @@ def _platform() -> dict[str, Any]:
         "storage": _object({
             "employeeMb": _number(storage.employee_mb, 16, 10000000, "Of one employee, MiB."),
             "knowledgeMb": _number(storage.knowledge_mb, 16, 10000000, "Of one company, MiB."),
+        }),
+        "plans": {"type": "object", "propertyNames": ID | {"maxLength": 30},
+                  "additionalProperties": _plan(),
+                  "description": "What can be bought, in the order in which it is shown."},
+        "billing": _object({
+            "unpaidGraceDays": _number(billing.unpaid_grace_days, 0, 90,
+                                       "From a failed payment to the pause of all employees."),
+            "downgradeGraceDays": _number(billing.downgrade_grace_days, 0, 90,
+                                          "From a down-grade below use to pausing the newest."),
+            "retentionDays": _number(billing.retention_days, 0, 3650,
+                                     "From a subscription's end to the end of its export."),
         }),
         "warmPerCustomer": _number(0, 0, 10, "Blanks kept ready while seats are free."),
         "graceDays": _number(14, 0, 3650, "How long a retired employee's files are kept."),

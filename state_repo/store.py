@@ -18,16 +18,17 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 import git
 from git.objects.fun import tree_entries_from_data, tree_to_stream
-from gitdb import IStream
+from gitdb import IStream, LooseObjectDB
 from gitdb.util import bin_to_hex, hex_to_bin
 
 from state_repo import StateRepoError
@@ -44,7 +45,7 @@ from state_repo.documents import (
     lesson_path,
 )
 from state_repo.instance import Instance
-from state_repo.parsing import DocumentError, parse
+from state_repo.parsing import DocumentError, dump, parse
 from state_repo.snapshot import CustomerState, CustomerView, Snapshot
 
 BRANCH = "refs/heads/main"
@@ -100,6 +101,7 @@ class Store:
         self._states: dict[tuple[str, bytes], CustomerState] = {}
         self._trees: dict[bytes, Entries] = {}
         self._snapshot: Snapshot | None = None
+        self._newest = ("", b"")  # the commit last asked for, with its tree
 
     @classmethod
     def open_or_create(cls, instance: Instance, rules: Rules | None = None) -> Store:
@@ -126,8 +128,16 @@ class Store:
                 return text
         except FileNotFoundError:
             pass
-        found = self._git("rev-parse", "--verify", "--quiet", BRANCH, check=False).stdout.strip()
-        return found or None
+        # After packing the branch stands here until the next commit.
+        try:
+            packed = (self.path / "packed-refs").read_text()
+            found = re.search(rf"^([0-9a-f]{{40}}) {BRANCH}$", packed, re.M)
+            if found:
+                return found[1]
+        except FileNotFoundError:
+            pass
+        return self._git("rev-parse", "--verify", "--quiet", BRANCH,
+                         check=False).stdout.strip() or None
 
     def snapshot(self, commit: str | None = None) -> Snapshot:
         """What should exist, by a commit (the newest by default). Unchanged customers are not
@@ -163,6 +173,26 @@ class Store:
                 return CustomerState(customer, "0" * 40, None, {}, ())
             return self._state(customer, sha)
 
+    def platform(self, commit: str | None = None) -> Platform:
+        """The platform's document alone, of the newest commit by default.
+
+        Raises:
+            DocumentError: it is missing or wrong.
+        """
+        with self._guard:
+            commit = commit or self.head()
+            if commit is None:
+                raise _no_platform("the state repo is empty")
+            return self._platform(self._entries(self._tree_of(commit)))
+
+    def customers(self, commit: str) -> dict[str, str]:
+        """The customers by id, each with its digest (see CustomerState); no document is read."""
+        with self._guard:
+            sha = self._find(self._tree_of(commit), ("customers",))
+            return {name: bin_to_hex(tree).decode()
+                    for name, (tree, mode) in (self._entries(sha) if sha else {}).items()
+                    if stat.S_ISDIR(mode)}
+
     def view(self, commit: str, customer: str) -> CustomerView:
         """What the rules look at, for one customer at one commit, everything included."""
         with self._guard:
@@ -170,6 +200,19 @@ class Store:
             state = self.read_customer(commit, customer)
             return CustomerView(snapshot.platform, state.customer, state.employees,
                                 self._subnets(commit, customer), state.lessons)
+
+    def check(self, wanted: Employee) -> list[Violation]:
+        """What a commit with this document would be refused for; nothing is written."""
+        try:
+            parse(dump(wanted), wanted.path)
+        except DocumentError as error:
+            return list(error.violations)
+        head = self.head()
+        if head is None or self._rules is None:
+            return []
+        with self._guard:
+            view = self._view(head, self._tree_of(head), wanted.customer)
+        return self._rules(replace(view, employees={**view.employees, wanted.id: wanted}))
 
     def commit_info(self, sha: str) -> CommitInfo:
         with self._guard:
@@ -311,16 +354,29 @@ class Store:
         return subprocess.CompletedProcess(arguments, int(status), str(out), str(err))
 
     def _write(self, kind: str, data: bytes) -> bytes:
-        return self._repo.odb.store(IStream(kind.encode(), len(data), io.BytesIO(data))).binsha
+        # GitPython's own way starts a process an object; gitdb's, which it is made of, none.
+        return LooseObjectDB.store(self._repo.odb, IStream(kind.encode(), len(data),
+                                                           io.BytesIO(data))).binsha
+
+    def _read(self, sha: bytes) -> bytes:
+        """An object's data. Until it is packed it is a file, read without asking git's process."""
+        name = bin_to_hex(sha).decode()
+        try:
+            packed = (self.path / "objects" / name[:2] / name[2:]).read_bytes()
+        except FileNotFoundError:
+            return self._repo.odb.stream(sha).read()
+        return zlib.decompress(packed).partition(b"\0")[2]
 
     def _tree_of(self, commit: str) -> bytes:
-        text = self._repo.odb.stream(hex_to_bin(commit)).read()
-        return hex_to_bin(text[5:45])
+        if commit != self._newest[0]:
+            text = self._read(hex_to_bin(commit))
+            self._newest = (commit, hex_to_bin(text[5:45]))
+        return self._newest[1]
 
     def _entries(self, tree: bytes) -> Entries:
         """A tree's entries by name; trees never change, so each is read once."""
         if tree not in self._trees:
-            data = self._repo.odb.stream(tree).read()
+            data = self._read(tree)
             self._keep(tree, {str(name): (sha, mode)
                               for sha, mode, name in tree_entries_from_data(data)})
         return self._trees[tree]
@@ -373,7 +429,7 @@ class Store:
             if len(self._documents) > 50_000:
                 self._documents.clear()
             try:
-                text = self._repo.odb.stream(blob).read().decode()
+                text = self._read(blob).decode()
                 self._documents[key] = parse(text, path)
             except UnicodeDecodeError as error:
                 self._documents[key] = (Violation(path, 1, "-", f"is no UTF-8 text ({error})",
@@ -394,6 +450,8 @@ class Store:
     def _state(self, name: str, tree: bytes) -> CustomerState:
         key = (name, tree)
         if key not in self._states:
+            if len(self._states) > 20_000:
+                self._states.clear()
             self._states[key] = self._read_state(name, tree)
         return self._states[key]
 

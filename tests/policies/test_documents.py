@@ -9,8 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.documents import check_customer, check_platform
-from state_repo.documents import Customer, Employee, Model, NetworkPool, Platform, Resources
+from state_repo.documents import (
+    Customer,
+    Employee,
+    Model,
+    NetworkPool,
+    Plan,
+    PlanLimits,
+    Platform,
+    Resources,
+    SeatRange,
+)
 from state_repo.snapshot import CustomerView
+from tools import bootstrap
 
 IMAGE = f"instantworker/employee@sha256:{'a' * 64}"
 PULSE = Employee("pulse-aaaaaa", "acme", "Pulse", "M", IMAGE)
@@ -43,6 +54,47 @@ def test_good_documents_pass():
 def test_each_rule_says_what_is_wrong_and_what_would_be_right(view, says):
     (violation,) = check_customer(view)
     assert says in str(violation) and violation.fix
+
+
+TEAM = Plan("Team", 7900, seats=SeatRange(1, 1, 2), limits=PlanLimits(2.0, 4096),
+            model_budget_usd=20.0)
+PAID = replace(GOOD, customer=replace(ACME, plan="team"),
+               platform=replace(PLATFORM, plans={"team": TEAM}))
+
+
+def test_a_plan_s_limits_hold_and_without_a_plan_the_platform_s_alone():
+    def with_plan(**fields) -> CustomerView:
+        return replace(PAID, employees={PULSE.id: replace(PULSE, **fields)})
+    assert check_customer(PAID) == []
+    for view, says in (
+            (replace(PAID, customer=replace(PAID.customer, plan="gold")), "no such plan"),
+            (replace(PAID, customer=replace(PAID.customer, max_employees=3)), "at most 2 seats"),
+            (with_plan(resources=Resources(cpus=3)), "resources.cpus: is 3, and the plan team"),
+            (with_plan(resources=Resources(memory_mb=5000)), "resources.memoryMb: is 5000"),
+            (with_plan(model=Model(monthly_budget_usd=21)), "model.monthlyBudgetUsd: is 21")):
+        (violation,) = check_customer(view)
+        assert says in str(violation) and violation.fix
+    assert check_customer(with_pulse(resources=Resources(cpus=3))) == []
+
+
+def test_who_was_paused_for_want_of_a_seat_holds_none():
+    people = {PULSE.id: PULSE, "p": replace(PULSE, id="p", state="paused", seat=False)}
+    assert check_customer(replace(GOOD, employees=people)) == []
+    people["p"] = replace(PULSE, id="p", state="paused")
+    assert len(check_customer(replace(GOOD, employees=people))) == 1
+
+
+@pytest.mark.parametrize(("plans", "says"), [
+    ({"a": replace(TEAM, seats=SeatRange(1, 2, 3))}, "spec.plans.a.seats: are not in order"),
+    ({"a": replace(TEAM, limits=PlanLimits(cpus=9))}, "spec.plans.a.limits.cpus: is 9"),
+    ({"a": replace(TEAM, price_id="price_1"), "b": replace(TEAM, price_id="price_1")},
+     "price_1 more than once")])
+def test_a_catalogue_s_mistakes(plans, says):
+    assert any(says in str(v) for v in check_platform(replace(PLATFORM, plans=plans)))
+
+
+def test_the_first_catalogue_is_good():
+    assert check_platform(replace(PLATFORM, plans=bootstrap.PLANS)) == []
 
 
 def test_who_is_retired_holds_no_seat_and_may_be_any_size():

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state_repo.documents import Customer, Employee, Model, Platform, Resources
+from state_repo.documents import (
+    Billing,
+    Customer,
+    Employee,
+    Model,
+    Plan,
+    PlanLimits,
+    Platform,
+    Resources,
+    SeatRange,
+)
 from state_repo.parsing import DocumentError, dump, parse
 from state_repo.schema import SCHEMAS, rendered
 
@@ -38,8 +49,13 @@ def test_an_employee_is_read_as_it_was_written(employee):
 
 
 def test_customer_and_platform_are_read_as_they_were_written():
-    for document in (Customer("acme", "Acme", 10, "10.192.0.0/25", suspended=True),
-                     Platform(images={"employee": IMAGE}, grace_days=3)):
+    plans = {"team": Plan("Team", 7900, "eur", "year", "price_1Qx", "For a few.", 14,
+                          SeatRange(3, 2, 20), PlanLimits(2.0, 4096), 25.0, offered=False),
+             "bare": Plan("Bare", 0)}
+    for document in (Customer("acme", "Acme", 10, "10.192.0.0/25", suspended=True, plan="team"),
+                     Platform(images={"employee": IMAGE}, grace_days=3, plans=plans,
+                              billing=Billing(9, 8, 7)),
+                     replace(PULSE, state="paused", seat=False)):
         assert parse(dump(document), document.path) == document
 
 

@@ -57,6 +57,19 @@ def test_the_version_moves_with_every_change(status):
     status.remove_employee("pulse-aaaaaa")
 
 
+def test_a_version_is_moved_by_its_own_customer_alone(status):
+    before = status.versions(["acme", "bolt", "nobody"])
+    status.upsert_employee("pulse-bbbbbb", **FIELDS | {"customer": "bolt"})
+    status.add_event("Healthy", "hello", customer="bolt")
+    status.add_receipt(stack="customer/bolt", revision="c" * 40, cause="commit",
+                       result="succeeded", started_at=datetime.now(UTC))
+    after = status.versions(["acme", "bolt", "nobody"])
+    assert {name for name in after if after[name] != before[name]} == {"bolt"}
+    assert after["bolt"] == status.version("bolt")
+    assert status.versions([]) == {}
+    assert [row.id for row in status.employees_of(["acme", "bolt"])["bolt"]] == ["pulse-bbbbbb"]
+
+
 def test_the_migrations_make_what_the_models_say(status):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext

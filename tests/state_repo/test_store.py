@@ -190,6 +190,16 @@ def test_unchanged_customers_are_not_read_again(tmp_path, monkeypatch):
     assert read == ["bolt"]
 
 
+def test_what_all_share_is_read_without_reading_everybody(tmp_path, monkeypatch):
+    filled(tmp_path)
+    store = Store.open_or_create(Instance(id="0badcafe", data=tmp_path))
+    monkeypatch.setattr(Store, "_read_state", lambda *_: pytest.fail("a customer was read"))
+    assert store.platform().images == {"employee": IMAGE}
+    head = store.head()
+    assert list(store.customers(head)) == ["acme"]
+    assert store.customers(head)["acme"] == git(store.path, "rev-parse", "main:customers/acme")
+
+
 def test_minted_ids_are_safe_names():
     for name in ("Pulse", "Ünïcode Ärger", "123", "x" * 200, "!!!", "日本"):
         made = changes.mint_id(name)
@@ -202,7 +212,7 @@ def test_an_author_can_not_forge_a_header():
         "Acommitter B b@x 1 +0000 <ann@acme.test>")
 
 
-def test_packing_loses_nothing_and_commits_go_on(tmp_path):
+def test_packing_loses_nothing_and_commits_go_on(tmp_path, monkeypatch):
     store = filled(tmp_path, seats=100)
     git(store.path, "config", "gc.auto", "1")
     for _ in range(5):
@@ -210,5 +220,11 @@ def test_packing_loses_nothing_and_commits_go_on(tmp_path):
     git(store.path, "gc", "--quiet", "--prune=now")
     store.pack()
     assert store.head() == git(store.path, "rev-parse", "main")
+    assert not (store.path / "refs/heads/main").exists(), "the branch is packed too"
+    fresh = Store(store.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_git", lambda *_, **__: pytest.fail("a process for each look"))
+        assert fresh.head() == store.head()
+    assert len(fresh.snapshot().customers["acme"].employees) == 5
     changes.hire(store, ANN, "acme", "Echo", "Sales")
     assert len(Store(store.path).snapshot().customers["acme"].employees) == 6
