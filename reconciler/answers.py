@@ -7,7 +7,7 @@ from typing import Any
 from reconciler import ReconcilerError
 from reconciler.decide import PLATFORM, is_expired, stack_of
 from reconciler.loop import WORKERS, Reconciler
-from reconciler.probe import CHAT_PORT
+from reconciler.probe import CHAT_PORT, thumbnail
 from reconciler.world import Wanted
 from stacks import cgroup
 
@@ -81,6 +81,14 @@ class Answers:
     def wake(self, employee: str) -> bool:
         """Wakes a sleeping employee; returns whether it slept."""
         return self._r.rest.wake(employee)
+
+    def thumbnail(self, employee: str) -> bytes | None:
+        """Its screen as a small picture. Wakes nobody: who sleeps is not asked."""
+        row = self._r.fleet.rows().get(employee)
+        if not row or not row["address"] or row["asleep_since"] or (
+                row["desired_state"] != "running"):
+            return None
+        return thumbnail(row["address"])
 
     def disconnect(self, employee: str) -> None:
         """Ends every open connection to an employee; who may comes back by itself."""

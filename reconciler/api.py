@@ -24,6 +24,7 @@ from reconciler import ReconcilerError
 from reconciler.answers import Answers
 from reconciler.content import Content, answer_to
 from reconciler.loop import Reconciler
+from reconciler.turns import MOST_AT_ONCE, Turns
 from stacks import StackError
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def as_json(value: Any, status: int = 200) -> Response:
 class InternalApi:
     def __init__(self, reconciler: Reconciler) -> None:
         self._r, self._answers = reconciler, Answers(reconciler)
+        self._turns = Turns(reconciler.fleet, reconciler.rest)
         self._public = Map([
             Rule("/metrics", endpoint=self.metrics), Rule("/healthz", endpoint=self.healthz),
             Rule("/targets", endpoint=self.targets),
@@ -48,8 +50,11 @@ class InternalApi:
             Rule("/v1/plan", endpoint=self.plan), Rule("/v1/drift", endpoint=self.drift),
             Rule("/v1/employees/<employee>/logs", endpoint=self.logs),
             Rule("/v1/employees/<employee>/wake", endpoint=self.wake, methods=["POST"]),
+            Rule("/v1/employees/<employee>/thumbnail", endpoint=self.thumbnail,
+                 methods=["GET"]),
             Rule("/v1/employees/<employee>/disconnect", endpoint=self.disconnect,
                  methods=["POST"]),
+            Rule("/v1/employees/<employee>/ask", endpoint=self.ask, methods=["POST"]),
             *Content(reconciler).rules(),
             Rule("/v1/retry", endpoint=self.retry, methods=["POST"]),
             Rule("/v1/notify", endpoint=self.notify, methods=["POST"]),
@@ -92,9 +97,16 @@ class InternalApi:
     def wake(self, request: Request, employee: str) -> Response:
         return as_json({"slept": self._answers.wake(employee)})
 
+    def thumbnail(self, request: Request, employee: str) -> Response:
+        picture = self._answers.thumbnail(employee)
+        return Response(picture or b"", 200 if picture else 204, mimetype="image/jpeg")
+
     def disconnect(self, request: Request, employee: str) -> Response:
         self._answers.disconnect(employee)
         return as_json({})
+
+    def ask(self, request: Request, employee: str) -> Response:
+        return as_json(self._turns.ask(employee, _field(request, "text")))
 
     def retry(self, request: Request) -> Response:
         customer = _field(request, "customer")
@@ -136,8 +148,8 @@ class InternalApi:
         finally:
             os.umask(old)
         servers = [
-            create_server(self.wsgi(self._internal), sockets=[listener], threads=4,
-                          ident="reconciler"),
+            create_server(self.wsgi(self._internal), sockets=[listener],
+                          threads=4 + MOST_AT_ONCE, ident="reconciler"),
             create_server(self.wsgi(self._public), host="127.0.0.1", port=port, threads=2,
                           ident="reconciler"),
         ]

@@ -7,6 +7,7 @@ Paths travel in the query (`?path=notes/a.md`), bodies as plain bytes, ETags as 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -20,7 +21,8 @@ from werkzeug.wrappers import Request, Response
 from reconciler import lessons
 from reconciler.loop import Reconciler
 from stacks import StackError, workspace
-from stacks.employee_files import UID, volume_folder
+from stacks.employee_files import UID, NotMadeYet, volume_folder
+from stacks.extraction import KINDS
 from stacks.knowledge import Knowledge
 from stacks.model_usage import usage
 from stacks.workspace import Workspace
@@ -32,7 +34,7 @@ MOST_DOCUMENT = 100 * 1024 * 1024
 MEMORY = ("MEMORY.md", "USER.md", "memory")
 _STATUS = {workspace.PathRefused: (400, "path_refused"), workspace.NotFound: (404, "not_found"),
            workspace.Conflict: (412, "changed_meanwhile"), workspace.TooLarge: (413, "too_large"),
-           workspace.NoSpace: (507, "no_space")}
+           workspace.NoSpace: (507, "no_space"), NotMadeYet: (503, "not_made_yet")}
 
 
 class Content:
@@ -57,6 +59,7 @@ class Content:
             Rule(f"{customer}/knowledge", endpoint=self.documents, methods=["GET"]),
             Rule(f"{customer}/knowledge/search", endpoint=self.search, methods=["GET"]),
             Rule(f"{customer}/knowledge/content", endpoint=self.read_document, methods=["GET"]),
+            Rule(f"{customer}/knowledge/text", endpoint=self.read_text, methods=["GET"]),
             Rule(f"{customer}/knowledge/content", endpoint=self.put_document, methods=["PUT"]),
             Rule(f"{customer}/knowledge/content", endpoint=self.remove_document,
                  methods=["DELETE"]),
@@ -67,16 +70,14 @@ class Content:
     def listing(self, request: Request, employee: str, area: str) -> Response:
         files = self._workspace(employee)
         try:
-            if area == "files":
-                found = files.list(_below(_path(request, "")))
-            else:
-                return _json({"entries": [asdict(e) for e in _memory(files)], "cut_off": False})
+            if area == "memory":
+                return _json({"entries": [_shown(e) for e in _memory(files)], "cut_off": False})
+            found = files.list(_below(_path(request, "")))
         except workspace.NotFound:
             if _path(request, ""):
                 raise
             return _json({"entries": [], "cut_off": False})  # nothing was written yet
-        return _json({"entries": [asdict(e) | {"path": e.path.partition("/")[2]}
-                                  for e in found.entries], "cut_off": found.cut_off})
+        return _json({"entries": [_shown(e) for e in found.entries], "cut_off": found.cut_off})
 
     def read(self, request: Request, employee: str, area: str) -> Response:
         entry, file = self._workspace(employee).open(_in_area(area, _path(request)))
@@ -122,7 +123,10 @@ class Content:
     # ---- a company ---------------------------------------------------------------------------
 
     def usage(self, request: Request, customer: str) -> Response:
-        spent = usage(self._r.instance, customer, datetime.now(UTC).strftime("%Y-%m"))
+        month = request.args.get("month") or datetime.now(UTC).strftime("%Y-%m")
+        if not re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", month):
+            raise BadRequest("month: write it as 2026-01")
+        spent = usage(self._r.instance, customer, month)
         rows, used = self._r.fleet.rows(), self._r.storage.used()
         return _json(spent | {"volume_bytes": {e: size for e, size in used.items()
                                                if rows.get(e, {}).get("customer") == customer},
@@ -132,7 +136,8 @@ class Content:
         found = self._knowledge(customer).list()
         return _json({"documents": [asdict(d) for d in found],
                       "bytes": sum(d.size for d in found),
-                      "max_bytes": self._storage().knowledge_mb << 20})
+                      "max_bytes": self._storage().knowledge_mb << 20,
+                      "max_document_bytes": MOST_DOCUMENT, "readable": sorted(KINDS)})
 
     def search(self, request: Request, customer: str) -> Response:
         found = self._knowledge(customer).search(request.args.get("q", ""))
@@ -141,6 +146,10 @@ class Content:
     def read_document(self, request: Request, customer: str) -> Response:
         entry, file = self._knowledge(customer).open(_path(request, name="name"))
         return _stream(file, entry.size, entry.etag, entry.name)
+
+    def read_text(self, request: Request, customer: str) -> Response:
+        text = self._knowledge(customer).text(_path(request, name="name"))
+        return Response(text, mimetype="text/plain; charset=utf-8")
 
     def put_document(self, request: Request, customer: str) -> Response:
         made = self._knowledge(customer).put(
@@ -170,6 +179,11 @@ def answer_to(error: StackError) -> Response:
     status, code = next((known for kind, known in _STATUS.items() if isinstance(error, kind)),
                         (409, "not_possible"))
     return _json({"error": str(error), "code": code}, status)
+
+
+def _shown(entry: workspace.Entry) -> dict[str, Any]:
+    """With the path by which it is read: below the workspace."""
+    return asdict(entry) | {"path": entry.path.partition("/")[2]}
 
 
 def _memory(files: Workspace) -> Iterator[workspace.Entry]:

@@ -116,7 +116,8 @@ def kept_of(state: CustomerState, seen: Mapping[str, Seen]) -> frozenset[str]:
 def brake(snapshot: Snapshot, seen: Mapping[str, Seen], confirmed: str | None) -> Hold | None:
     """Holds a snapshot that would stop too many at once.
 
-    A customer's own `suspended` does not count: it is one explicit, reversible field.
+    A customer's own `suspended` does not count: it is one explicit, reversible field. Nor does who
+    was paused for want of a seat: the company has fewer than it had, which is no accident.
     A corrupt customer does not count: it stays as it is.
     """
     if confirmed == snapshot.commit:
@@ -127,7 +128,7 @@ def brake(snapshot: Snapshot, seen: Mapping[str, Seen], confirmed: str | None) -
         if not row.running or (state is not None and state.violations):
             continue
         document = state.employees.get(employee) if state is not None else None
-        if document is None or document.state != "running":
+        if document is None or (document.state != "running" and document.seat):
             stopped.append(employee)
     running = sum(row.running for row in seen.values())
     limits = snapshot.platform.brakes

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from reconciler.boost import Boost
 from reconciler.judge import Judgement, Sighting
 from reconciler.probe import FIRST_ANSWER_S, Visitor, wait_until_ready
 from stacks.observed import ContainerSeen
@@ -28,8 +29,9 @@ class Fleet:
     """Sightings and rows of employees; safe to use from several threads."""
 
     def __init__(self, status: StatusStore, clock: Callable[[], datetime],
-                 warm_up: Callable[[str, str, Visitor], None]) -> None:
+                 warm_up: Callable[[str, str, Visitor], None], boost: Boost) -> None:
         self._status, self._clock, self._warm_up = status, clock, warm_up
+        self._boost = boost
         self._visitors: dict[str, Visitor] = {}
         self._blanks: set[str] = set()
         self._sightings: dict[str, Sighting] = {}
@@ -73,6 +75,11 @@ class Fleet:
                         row is not None and row["customer"] == customer)):
                     del self._sightings[employee]
 
+    def visitor(self, employee: str) -> Visitor | None:
+        """Whom it lets in; None until its documents were seen."""
+        with self._guard:
+            return self._visitors.get(employee)
+
     def is_blank(self, employee: str) -> bool:
         """Whether what runs is still a blank, whatever its document says by now."""
         with self._guard:
@@ -100,8 +107,20 @@ class Fleet:
                 self._asleep.pop(employee, None)
             else:
                 self._asleep[employee] = since
-            if employee in self._rows:
-                self._write_row(employee, self._rows[employee] | {"asleep_since": since})
+            row, seen = self._rows.get(employee), self._sightings.get(employee)
+            if since is None and seen is not None and seen.paused:
+                # It goes on already; the next look would say so, and a turn may come before it.
+                seen = replace(seen, running=True, paused=False, since=self._clock())
+                self._sightings[employee] = seen
+            if row is None:
+                return
+            row = row | {"asleep_since": since}
+            if since is None and seen is not None and not seen.running:
+                # It starts from nothing, perhaps at another address: nobody is sent there before
+                # it was seen to answer.
+                row |= {"health_status": "Progressing", "reason": "it wakes from a cold start",
+                        "address": None}
+            self._write_row(employee, row)
 
     def rows(self) -> dict[str, dict[str, Any]]:
         with self._guard:
@@ -163,13 +182,19 @@ class Fleet:
 
     def _take(self, employee: str, container: ContainerSeen, now: datetime) -> None:
         before = self._sightings.get(employee)
+        # A pause is no end: the same process goes on, and needs no new proof that it answers.
         same = before is not None and before.container_id == container.id and (
-            before.running == container.running and before.address == container.address)
+            before.address == container.address and
+            (before.running or before.paused) == (container.running or container.paused))
         if same and before is not None:
-            sighting = replace(before, docker_health=container.health, image=container.image)
+            goes_on = container.running and not before.running
+            sighting = replace(before, running=container.running, paused=container.paused,
+                               docker_health=container.health, image=container.image,
+                               since=now if goes_on else before.since)
         else:
             sighting = Sighting(container.id, container.running, container.address,
-                                container.image, container.health, since=now)
+                                container.image, container.health, since=now,
+                                paused=container.paused)
         self._sightings[employee] = sighting
         if sighting.running and sighting.address and sighting.verified is not True:
             self._verify(employee, sighting)
@@ -192,10 +217,13 @@ class Fleet:
             return current() is not None and self._visitors.get(employee) == visitor
 
         def ask(address: str = sighting.address or "") -> str | None:
+            if not is_blank:  # a blank starts at leisure
+                self._boost.lend(employee)
             problem = wait_until_ready(address, visitor, time.monotonic() + FIRST_ANSWER_S,
                                        lambda: self._closing or not is_current())
             if problem is None and is_blank and is_current():
                 self._warm_up(employee, address, visitor)
+            self._boost.answered(employee)
             with self._guard:
                 seen = current()
                 if seen is not None and is_current():

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from reconciler.probe import FIRST_ANSWER_S
 from state_repo.documents import Employee
 
+HEALTH_IS_STALE = timedelta(seconds=45)  # Docker checks every 15 s, and once may come too early
 APPLY_S = 60.0  # how long an Action may take before the wait itself is worth a look
 
 
@@ -27,6 +28,7 @@ class Sighting:
     docker_health: str  # "healthy", "unhealthy", "starting" or "none"
     since: datetime
     verified: bool | str | None = None
+    paused: bool = False  # then it is not running either
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,14 @@ def judge(employee: Employee, seen: Sighting | None, *, suspended: bool, applied
     if asleep and not seen.running:
         return Judgement(sync, "Healthy", problem or
                          "asleep: it wakes by itself on the next visit or task")
+    if seen.paused and problem is None and not working:  # a look from just before it woke
+        return Judgement(sync, "Progressing", "it wakes", now + timedelta(seconds=APPLY_S))
     if not seen.running:
         return _wait("its container stopped and is being started", working, problem, retry_at,
                      now, "Degraded")
     if seen.verified is True:
-        if seen.docker_health == "unhealthy":
+        # Docker calls a paused container unhealthy, and says so until its next check.
+        if seen.docker_health == "unhealthy" and now - seen.since > HEALTH_IS_STALE:
             return Judgement(sync, "Degraded", problem or
                              "its health check fails; see `iw logs`, or retry it")
         return Judgement(sync, "Healthy", problem or "")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from policies.documents import check_customer, check_platform
 from reconciler.book import LOOP, Book
+from reconciler.boost import Boost
 from reconciler.converge import Outcome, Receipts, Stages, run_engine
 from reconciler.decide import (
     Action,
@@ -37,6 +38,7 @@ from reconciler.recorder import Recorder, Turn
 from reconciler.rest import Rest
 from reconciler.storage import StorageWatch
 from reconciler.world import PARTS, Look, Wanted, World
+from stacks import StackError
 from state_repo.documents import Platform
 from state_repo.instance import Instance
 from state_repo.parsing import DocumentError
@@ -55,7 +57,8 @@ class Reconciler:
                  engine: Engine) -> None:
         self.instance, self.store, self.status = instance, store, status
         self.world, self.engine, self.metrics = world, engine, Metrics()
-        self.queue, self.fleet = FairQueue(), Fleet(status, _now, world.warm_up)
+        self.boost = Boost(instance.container_name, self._most_cpus)
+        self.queue, self.fleet = FairQueue(), Fleet(status, _now, world.warm_up, self.boost)
         self.rest = Rest(instance, self.fleet.asleep(), self.fleet.mark_asleep)
         self.storage = StorageWatch(instance, self._tell_of_storage)
         self.book = Book(status, store, _now())
@@ -131,14 +134,16 @@ class Reconciler:
         if platform is None:
             return
         self.rest.wake_due(_now())
-        awake = {}
-        for employee, row in self.fleet.rows().items():
+        awake, rows = {}, self.fleet.rows()
+        for employee, row in rows.items():
             seen = self.fleet.sighting(employee)
             if seen and seen.running and seen.verified is True and (
                     row["desired_state"] in ("running", "warm")
                     and not self.queue.running(stack_of(row["customer"]))):
                 awake[employee] = seen.container_id
-        self.rest.look(awake, platform.sleep)
+        self.boost.settle(awake)
+        self.rest.look(awake, platform.sleep, frozenset(
+            e for e in awake if rows[e]["desired_state"] == "warm"))
 
     def watch_storage(self) -> None:
         """Measures some volumes, and says which fill up."""
@@ -293,6 +298,8 @@ class Reconciler:
         else:
             program = self.world.platform_program(made)
         if outcome is None:
+            if isinstance(made, Wanted):
+                self._wake_claimed(made)
             outcome = run_engine(self.engine, action.stack.replace("/", "-"), program, action,
                                  stages)
         probes = []
@@ -312,8 +319,6 @@ class Reconciler:
             action.cause, "succeeded" if outcome.succeeded else "failed").inc()
         if outcome.succeeded:
             self.book.succeeded(action, _now(), made)
-            if isinstance(made, Wanted):
-                self._wake_claimed(made)
             if action.cause == "drift":
                 self.status.add_event(kind="Repaired", customer=customer, message=action.reason)
         else:
@@ -330,13 +335,17 @@ class Reconciler:
                                   blank=employee.state == "warm")
 
     def _wake_claimed(self, made: Wanted) -> None:
-        """A blank that was hired has work to do now."""
+        """A blank that was hired has work to do soon: it wakes while the engine writes who it
+        is. Until that is in force it lets nobody in."""
         rows = self.fleet.rows()
         for employee in self.rest.asleep() & made.state.employees.keys():
             row = rows.get(employee)
             if made.state.employees[employee].state == "running" and row and (
                     row["desired_state"] == "warm"):
-                self.rest.wake(employee)
+                try:
+                    self.rest.wake(employee)
+                except StackError as error:  # then its first visitor wakes it
+                    log.warning("%s could not be woken: %s", employee, error)
 
     def _wanted(self, action: Action) -> Wanted | Platform:
         """What the action makes true."""
@@ -380,6 +389,10 @@ class Reconciler:
     def _platform_digest(self, platform: Platform) -> str:
         text = repr(platform) + self.world.program_digest
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _most_cpus(self) -> float:
+        platform = self.book.platform
+        return platform.limits.max_cpus if platform else 0.0
 
     def _seen(self) -> dict[str, Seen]:
         return {employee: Seen(row["customer"], row["desired_state"] == "running")

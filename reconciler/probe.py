@@ -9,12 +9,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from reconciler import ReconcilerError
 from stacks.identity import PROXY_USER_HEADER
 
 CHAT_PORT = 18789
 BROWSER_PORT = 6080
 FIRST_ANSWER_S = 90.0  # a cold start was measured at 8–16 s on an idle machine
 _WARM_UP_S = 60.0
+_PICTURE_S, _MOST_PICTURE = 5.0, 256 * 1024
+_JPEG = b"\xff\xd8\xff"
+_MOST_ANSWER = 1 << 20
+
+
+class TurnError(ReconcilerError):
+    """An employee gave no answer; the message says why, in plain words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +78,54 @@ def wait_until_ready(address: str, visitor: Visitor, deadline: float, gone: Call
 def warm_up(address: str, visitor: Visitor) -> bool:
     """One turn with a blank, so that the first real one finds everything loaded: 0.7 s instead
     of 5–8 were measured. Returns whether it answered."""
-    connection = http.client.HTTPConnection(address, CHAT_PORT, timeout=_WARM_UP_S)
+    try:
+        turn(address, visitor, "Hello", _WARM_UP_S)
+    except TurnError:
+        return False
+    return True
+
+
+def turn(address: str, visitor: Visitor, text: str, timeout_s: float) -> str:
+    """Says something to an employee as its customer's visitor would, apart from every chat, and
+    returns what it answers.
+
+    Raises:
+        TurnError: it gave no answer; says why.
+    """
+    connection = http.client.HTTPConnection(address, CHAT_PORT, timeout=timeout_s)
     try:
         connection.request("POST", "/v1/chat/completions", json.dumps({
-            "model": "openclaw", "messages": [{"role": "user", "content": "Hello"}]}),
+            "model": "openclaw", "messages": [{"role": "user", "content": text}]}),
             visitor.headers | {"Content-Type": "application/json"})
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
+        response = connection.getresponse()
+        status, body = response.status, response.read(_MOST_ANSWER)
+    except TimeoutError:
+        raise TurnError(f"it gave no answer within {timeout_s:g} s") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise TurnError(f"its chat can't be reached ({type(error).__name__})") from error
     finally:
         connection.close()
+    if status != 200:
+        raise TurnError(f"its chat refused ({status})")
+    try:
+        said = json.loads(body)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError):
+        said = None
+    if not isinstance(said, str):
+        raise TurnError("its chat gave an answer that holds no text")
+    return said
+
+
+def thumbnail(address: str) -> bytes | None:
+    """The desk's screen as a small JPEG; None when it is off. The container is not trusted: what
+    is no JPEG, or too large, is none."""
+    connection = http.client.HTTPConnection(address, BROWSER_PORT, timeout=_PICTURE_S)
+    try:
+        connection.request("GET", "/thumbnail")
+        response = connection.getresponse()
+        picture = response.read(_MOST_PICTURE + 1) if response.status == 200 else b""
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return picture if picture.startswith(_JPEG) and len(picture) <= _MOST_PICTURE else None

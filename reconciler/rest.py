@@ -2,8 +2,11 @@
 
 An employee sleeps when for a while nobody was connected to it, it called no model, ran nothing of
 its own and used hardly any processor. Asleep means paused, with its memory in swap; without swap
-nobody sleeps. The next visit wakes it, and so do a claim and a due
-task.
+it means stopped, which takes a cold start to undo. The next visit wakes it, and so do a claim and
+a due task.
+
+Before that it dozes: awake, with what it has not touched since its start in swap. When the host
+itself runs short of memory, blanks go to sleep at once.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -24,24 +27,34 @@ from state_repo.instance import Instance
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 5.0
 WAKE_BEFORE = timedelta(seconds=8)
+DOZE_AFTER_S = 30.0
+DOZE_BYTES = 450 << 20  # its working memory after a chat is below this
+SHORT_OF_MEMORY = 0.08  # of the host's memory that must stay available
 BUSY = 0.15  # of one processor: an idle gateway with an open browser stays below
 _PORTS = frozenset({CHAT_PORT, BROWSER_PORT})
 
 
 @dataclass(slots=True)
 class Watch:
-    """What was seen of one container that runs. Times are monotonic seconds."""
+    """What was seen of one container that runs. Times are monotonic seconds. `dozes`: its cold
+    memory was put into swap since it last did anything."""
 
     container: cgroup.Container
     cpu_s: float
     at: float
     idle_since: float
+    dozes: bool = False
 
 
 def is_busy(before: Watch, now: cgroup.Use, at: float) -> bool:
     """Whether an employee did anything between two looks."""
     used = (now.cpu_s - before.cpu_s) / max(at - before.at, 0.001)
     return bool(now.open_ports or now.calls_out or now.own_work) or used > BUSY
+
+
+def _is_short_of_memory() -> bool:
+    memory = cgroup.host_memory()
+    return memory["MemAvailable"] < SHORT_OF_MEMORY * memory["MemTotal"]
 
 
 class Rest:
@@ -66,14 +79,13 @@ class Rest:
         with self._guard:
             return frozenset(self._settled)
 
-    def look(self, awake: Mapping[str, str], sleep: Sleep) -> None:
+    def look(self, awake: Mapping[str, str], sleep: Sleep, blanks: Collection[str] = ()) -> None:
         """Looks at everybody in `awake` (employee to container id), and puts to sleep who was
-        idle for long enough."""
-        if sleep.after_minutes <= 0:
-            return
+        idle for long enough; of `blanks`, whoever idles when the host is short of memory."""
         for employee, container in awake.items():
             try:
-                self._look_at(employee, container, sleep)
+                self._look_at(employee, container, sleep, may_wait=employee not in blanks
+                              or not _is_short_of_memory())
             except StackError as error:
                 log.warning("%s is not put to sleep: %s", employee, error)
         with self._guard:
@@ -122,7 +134,7 @@ class Rest:
                     self._widen(container, name)
                 self._forget(employee)
 
-    def _look_at(self, employee: str, container_id: str, sleep: Sleep) -> None:
+    def _look_at(self, employee: str, container_id: str, sleep: Sleep, *, may_wait: bool) -> None:
         now = time.monotonic()
         watch = self._watches.get(employee)
         if watch is None or watch.container.id != container_id:
@@ -138,10 +150,30 @@ class Rest:
             self._watches.pop(employee, None)
             return
         if is_busy(watch, seen, now):
-            watch.idle_since = now
+            watch.idle_since, watch.dozes = now, False
         watch.cpu_s, watch.at = seen.cpu_s, now
-        if now - watch.idle_since >= sleep.after_minutes * 60:
+        idle_s = now - watch.idle_since
+        if sleep.after_minutes > 0 and (
+                idle_s >= sleep.after_minutes * 60 or (idle_s > 0 and not may_wait)):
             self._put_to_sleep(employee, watch, sleep)
+        elif idle_s >= DOZE_AFTER_S and not watch.dozes:
+            watch.dozes = True
+            self._doze(employee, watch.container, seen.memory)
+
+    def _doze(self, employee: str, container: cgroup.Container, memory: int) -> None:
+        """Squeezes it once: the kernel takes what was not used for longest. What it needs of that
+        again comes back page by page."""
+        name = self._instance.container_name(employee)
+        if memory <= DOZE_BYTES or cgroup.swap_free() <= memory:
+            return
+        with self._lock(employee):
+            container.allow_swap(memory)
+            try:
+                container.limit(DOZE_BYTES, patience_s=1.0)
+            except StackError as error:
+                log.info("%s does not doze: %s", employee, error)
+            finally:
+                self._widen(container, name)
 
     def _put_to_sleep(self, employee: str, watch: Watch, sleep: Sleep) -> None:
         with self._lock(employee):
@@ -157,11 +189,10 @@ class Rest:
                     return
                 if cgroup.swap_free() > seen.memory:
                     cgroup.pause(name)
-                    watch.container.limit(sleep.memory_mb << 20)
+                    watch.container.allow_swap(seen.memory)
+                    watch.container.limit(sleep.memory_mb << 20, patience_s=20.0)
                 else:
-                    self._forget(employee)  # without swap there is nothing to win by a pause
-                    watch.idle_since = time.monotonic()
-                    return
+                    cgroup.stop(name)
             except StackError:
                 container = cgroup.find(name)
                 if container is not None:
@@ -179,6 +210,7 @@ class Rest:
 
     def _widen(self, container: cgroup.Container, name: str) -> None:
         container.limit(cgroup.wanted_limit(name))
+        container.allow_swap(0)
 
     def _forget(self, employee: str) -> None:
         with self._guard:

@@ -16,6 +16,7 @@ from stacks import StackError
 from stacks.providers.docker_api import NotFound, client, speaking
 
 ROOT = Path("/sys/fs/cgroup")
+_PERIOD_US = 100_000  # Docker's own
 _ESTABLISHED = "01"
 # What runs in every employee. Anything beside it is work that the agent started.
 _OWN = ("/sbin/docker-init", "s6-svscan", "s6-supervise", "openclaw", "Xvnc", "Xtigervnc",
@@ -25,7 +26,8 @@ _OWN_FOLDERS = ("/opt/openclaw/", "/opt/employee/")
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One look. `open_ports`: own ports (of those asked about) with a live connection from
+    """One look. `memory`: what it holds, less files that the kernel can drop at any time (as
+    Docker counts it). `open_ports`: own ports (of those asked about) with a live connection from
     outside. `calls_out`: connections to `proxy_port`. `own_work`: a process of the agent's."""
 
     cpu_s: float
@@ -45,6 +47,7 @@ class Container:
     memory: Path
     cpu: Path
     pids: Path
+    quota: Path
     is_v2: bool
 
     def limit(self, size: int, patience_s: float = 5.0) -> None:
@@ -66,6 +69,23 @@ class Container:
                 time.sleep(0.1)
 
 
+    def allow_swap(self, size: int) -> None:
+        """How much may lie in swap. The old hierarchy counts memory and swap together, against
+        the limit that the container was made with; in the new one swap has a limit of its own,
+        which Docker sets to nothing where memory and memory + swap are the same."""
+        if self.is_v2:
+            with contextlib.suppress(OSError):
+                (self.memory / "memory.swap.max").write_text(str(size))
+
+    def allow_cpus(self, cpus: float) -> None:
+        """Sets how many processors' time it may use. Raises OSError."""
+        share = round(cpus * _PERIOD_US)
+        if self.is_v2:
+            (self.quota / "cpu.max").write_text(f"{share} {_PERIOD_US}")
+        else:
+            (self.quota / "cpu.cfs_quota_us").write_text(str(share))
+
+
 def find(name: str) -> Container | None:
     """A running (or paused) container by name; None when it does not run."""
     with speaking():
@@ -85,9 +105,10 @@ def find(name: str) -> Container | None:
     if "memory" in paths:
         def at(part: str) -> Path:
             return ROOT / part / paths[part].lstrip("/")
-        return Container(real["Id"], pid, at("memory"), at("cpuacct"), at("pids"), False)
+        return Container(real["Id"], pid, at("memory"), at("cpuacct"), at("pids"), at("cpu"),
+                         False)
     whole = ROOT / paths[""].lstrip("/")
-    return Container(real["Id"], pid, whole, whole, whole, True)
+    return Container(real["Id"], pid, whole, whole, whole, whole, True)
 
 
 def use(container: Container, ports: frozenset[int], proxy_port: int) -> Use | None:
@@ -97,16 +118,23 @@ def use(container: Container, ports: frozenset[int], proxy_port: int) -> Use | N
             stat = dict(line.split() for line in
                         (container.cpu / "cpu.stat").read_text().splitlines())
             cpu = int(stat["usage_usec"]) / 1e6
-            memory = int((container.memory / "memory.current").read_text())
+            memory = int((container.memory / "memory.current").read_text()) - _droppable(
+                container.memory / "memory.stat", "inactive_file")
         else:
             cpu = int((container.cpu / "cpuacct.usage").read_text()) / 1e9
-            memory = int((container.memory / "memory.usage_in_bytes").read_text())
+            memory = int((container.memory / "memory.usage_in_bytes").read_text()) - _droppable(
+                container.memory / "memory.stat", "total_inactive_file")
         pids = int((container.pids / "pids.current").read_text())
         members = [int(x) for x in (container.memory / "cgroup.procs").read_text().split()]
         open_ports, calls = _connections(container.pid, ports, proxy_port)
     except OSError:
         return None
     return Use(cpu, memory, pids, open_ports, calls, any(map(_is_work, members)))
+
+
+def _droppable(stat: Path, name: str) -> int:
+    return next((int(line.split()[1]) for line in stat.read_text().splitlines()
+                 if line.startswith(f"{name} ")), 0)
 
 
 def _connections(pid: int, ports: frozenset[int], proxy_port: int) -> tuple[frozenset[int], int]:
@@ -138,18 +166,27 @@ def _is_work(pid: int) -> bool:
     return False
 
 
+def host_memory() -> dict[str, int]:
+    """The host's memory in bytes, by the kernel's names (MemTotal, MemAvailable, SwapFree, …)."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    return {name.rstrip(":"): int(size) * 1024 for name, size, *_ in lines}
+
+
 def swap_free() -> int:
     """Bytes of swap that nobody uses."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("SwapFree:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return host_memory().get("SwapFree", 0)
 
 
 def wanted_limit(name: str) -> int:
     """The memory limit that the container was made with."""
     with speaking():
         return int(client().inspect_container(name)["HostConfig"]["Memory"])
+
+
+def wanted_cpus(name: str) -> float:
+    """The processors that the container was made with."""
+    with speaking():
+        return int(client().inspect_container(name)["HostConfig"]["NanoCpus"]) / 1e9
 
 
 def pause(name: str) -> None:
@@ -162,6 +199,11 @@ def unpause(name: str) -> None:
     with speaking():
         if client().inspect_container(name)["State"]["Paused"]:
             client().unpause(name)
+
+
+def stop(name: str, patience_s: int = 10) -> None:
+    with speaking():
+        client().stop(name, timeout=patience_s)
 
 
 def start(name: str) -> None:

@@ -21,6 +21,11 @@ _FORGEABLE = ["X-User", "X-Upstream", "X-Forwarded-User", "X-Customer", "X-Desk-
 _VISITOR = "192.0.2.1"
 # A socket is asked again after this long whether it may still be open.
 _SOCKET_LIFETIME = "1h"
+_NOT_REACHED = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
+    '<meta name="color-scheme" content="light dark"><title>Getting ready…</title>'
+    '<main role="status"><h1>Getting ready…</h1><p>It does not answer yet. This page loads by '
+    'itself.</p></main></html>')
 Config = dict[str, Any]
 
 
@@ -36,7 +41,9 @@ def edge_config(instance: Instance) -> Config:
         "listen": [f"{instance.bind}:{instance.ports['edge']}"],
         "automatic_https": {"disable": True} if plain else {"disable_redirects": True},
         "routes": [
-            _host([instance.app_host], [{
+            {"match": [{"host": [instance.app_host], "path": ["/metrics"]}], "terminal": True,
+             "handle": [{"handler": "static_response", "status_code": 404}]},
+            _host([instance.app_host], [_compress(), {
                 "handler": "reverse_proxy", "upstreams": [{"dial": app}], "flush_interval": -1,
                 "headers": {"request": {"delete": list(_FORGEABLE)}}}]),
             _host([f"*.gw.{instance.domain}"],
@@ -48,6 +55,7 @@ def edge_config(instance: Instance) -> Config:
                          "body": "There is nothing at this address.\n"}]},
         ],
     }
+    server["errors"] = {"routes": [_not_reached(instance)]}
     config: Config = {
         **bootstrap(),
         "logging": {"logs": {"default": {"level": "WARN"}}},
@@ -61,9 +69,31 @@ def edge_config(instance: Instance) -> Config:
     return config
 
 
+def _not_reached(instance: Instance) -> Config:
+    """An employee that was let in to and does not answer: it started this moment, or it is gone
+    and the web app doesn't know yet. The page asks again by itself, as the web app's own would."""
+    return {"match": [{"host": [f"*.gw.{instance.domain}", f"*.vnc.{instance.domain}"]}],
+            "terminal": True, "handle": [
+                {"handler": "headers", "response": {"set": {
+                    "Content-Type": ["text/html; charset=utf-8"],
+                    "Content-Security-Policy": [
+                        f"default-src 'none'; frame-ancestors {instance.app_url}"],
+                    "Cache-Control": ["no-store"], "Retry-After": ["2"]}}},
+                {"handler": "static_response", "status_code": 503, "body": _NOT_REACHED}]}
+
+
 def _host(hosts: list[str], handle: list[Config]) -> Config:
     return {"match": [{"host": hosts}], "terminal": True,
             "handle": [{"handler": "subroute", "routes": [{"handle": [step]} for step in handle]}]}
+
+
+def _compress() -> Config:
+    """Static files alone. An event stream must not wait for a block to fill, and a page that is
+    compressed tells by its length what it holds (BREACH): a CSRF token stands in each."""
+    return {"handler": "encode", "encodings": {"gzip": {"level": 6}, "zstd": {}},
+            "prefer": ["zstd", "gzip"], "minimum_length": 512,
+            "match": {"headers": {"Content-Type": [
+                "text/css*", "text/javascript*", "application/javascript*", "image/svg+xml*"]}}}
 
 
 def _authorise(app: str) -> Config:

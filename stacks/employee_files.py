@@ -22,13 +22,18 @@ _CONFIG, _MARK = "state/openclaw.json", "state/.instantworker"
 _MOST = 4 * 1024 * 1024
 
 
+class NotMadeYet(StackError):
+    """What it belongs to was asked for, and is not there yet."""
+
+
 def volume_folder(volume: str) -> Path:
-    """Where a volume lies on this host. Raises StackError when there is none."""
+    """Where a volume lies on this host. Raises NotMadeYet when there is none."""
     with speaking():
         try:
             return Path(client().inspect_volume(volume)["Mountpoint"])
         except NoVolume as error:
-            raise StackError(f"volume {volume} does not exist") from error
+            raise NotMadeYet("Its place is still being set up. Try again in a few seconds."
+                             ) from error
 
 
 class EmployeeFiles(Kind):

@@ -32,6 +32,7 @@ from stacks.extraction import ExtractionError, extract, kind_of
 from stacks.workspace import TEMPORARY, Entry, NotFound, PathRefused, Workspace, checked
 
 MOUNT = "/shared"  # in the employees' containers
+HEADER_ENDS = "\n---\n\n"  # of a text
 MAX_NAME = 200  # bytes; leaves room for an ending
 MAX_BEGINS = 120  # characters of a text that the index shows
 MAX_MATCHES = 50
@@ -110,6 +111,14 @@ class Knowledge:
     def open(self, name: str) -> tuple[Entry, BinaryIO]:
         """The original. NotFound."""
         return self._files.open(_checked_name(name))
+
+    def text(self, name: str) -> str:
+        """What employees read of a document, without the header above it. NotFound."""
+        name = _checked_name(name)
+        try:
+            return self._text(name).read_text(encoding="utf-8").partition(HEADER_ENDS)[2]
+        except FileNotFoundError:
+            raise NotFound(f"there is no text of {name!r}") from None
 
     def remove(self, name: str) -> None:
         """Removes the original and its text. NotFound."""
@@ -213,7 +222,7 @@ class Knowledge:
                   f"Uploaded: {document.uploaded:%Y-%m-%d %H:%M} UTC"
                   + (f" by {document.by}" if document.by else "") + "\n"
                   + ("Cut off: the document has more text than this.\n" if found.truncated else "")
-                  + "\n---\n\n")
+                  + HEADER_ENDS)
         _replace(self._text(document.name), header + found.text)
         return replace(document, state="extracted", why="", truncated=found.truncated,
                        begins=_one_line(found.text[:4 * MAX_BEGINS])[:MAX_BEGINS])

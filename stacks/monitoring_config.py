@@ -31,6 +31,7 @@ def prometheus(instance: Instance) -> str:
             {"static_configs": [{"targets": [_local(instance, "alertmanager")]}]}]},
         "scrape_configs": [
             probe, job("reconciler", _local(instance, "reconciler")),
+            job("webapp", _local(instance, "app")),
             job("node", _local(instance, "node_exporter")),
             job("prometheus", _local(instance, "prometheus"))]})
 
@@ -50,6 +51,9 @@ def rules() -> str:
               "Employee {{ $labels.instance }} of {{ $labels.customer }} does not answer."),
         alert("LoopDead", 'up{job="reconciler"} == 0', "1m",
               "The reconciler does not answer: nothing is repaired. See `iw doctor`."),
+        alert("WebAppDown", 'up{job="webapp"} == 0', "1m",
+              "The web app does not answer: no page is shown, and the edge lets nobody in. See its "
+              "log, and `iw doctor`."),
         alert("LoopHalted", "reconciler_halted == 1", "1m",
               "A snapshot is held, or history was rewritten: an engineer must look (`iw status`)."),
         alert("PartUnreachable", "reconciler_part_unreachable == 1", "2m",

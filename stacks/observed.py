@@ -31,6 +31,7 @@ class ContainerSeen:
     address: str | None
     networks: frozenset[str]
     health: str
+    paused: bool = False  # then it is not running either
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +88,4 @@ def _seen(line: dict[str, Any]) -> ContainerSeen:
         employee=labels.get(LABEL_EMPLOYEE), part=labels.get(LABEL_PLATFORM),
         spec=labels.get(LABEL_SPEC, ""), image=line["ImageID"], running=line["State"] == "running",
         address=next((n["IPAddress"] for n in networks.values() if n.get("IPAddress")), None),
-        networks=frozenset(networks), health=health)
+        networks=frozenset(networks), health=health, paused=line["State"] == "paused")

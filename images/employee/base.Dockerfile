@@ -15,10 +15,10 @@ COPY node /usr/local/bin/node
 COPY openclaw /opt/openclaw
 COPY site /opt/site
 # Node's compile cache, made by running the gateway once as the user that will run it (the user is
-# part of the cache's key): a start with it is a third faster.
+# part of the cache's key, and so are Node's flags). docs/benchmarks.md says what it brings.
 ENV NODE_COMPILE_CACHE=/opt/compile-cache
-COPY warm /opt/warm
+COPY gateway /opt/gateway
 RUN mkdir /opt/compile-cache && chown 10001:10001 /opt/compile-cache
 USER 10001:10001
-RUN python3 /opt/warm/warm.py && chmod -R a-w /opt/compile-cache
+RUN python3 /opt/gateway/warm.py && chmod -R a-w /opt/compile-cache
 USER 0:0

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from aiohttp import WSMsgType, web
 from rfb import ProtocolError, Watching
+from screen import Pictures, ScreenError
 
 log = logging.getLogger("desk")
 IDLE_S = 600.0
@@ -40,6 +41,7 @@ class Desk:
     def __init__(self) -> None:
         self._processes: list[asyncio.subprocess.Process] = []
         self._guard = asyncio.Lock()
+        self.pictures = Pictures(SCREEN)
         self.viewers = 0
         self._used = time.monotonic()
 
@@ -147,6 +149,20 @@ async def health(request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
+async def thumbnail(request: web.Request) -> web.Response:
+    """The screen as a small picture, for the team's page. Starts nothing, keeps nothing awake: who
+    has no screen up has none."""
+    desk: Desk = request.app[DESK]
+    if not desk.is_up:
+        desk.pictures.forget()
+        return web.Response(status=204)
+    try:
+        return web.Response(body=await desk.pictures.take(), content_type="image/jpeg")
+    except ScreenError as error:
+        log.warning("no picture of the screen: %s", error)
+        return web.Response(status=204)
+
+
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """A viewer's WebSocket, joined to the screen."""
     desk: Desk = request.app[DESK]
@@ -245,6 +261,7 @@ async def main() -> None:
     app = web.Application()
     app[DESK] = desk
     app.router.add_get("/healthz", health)
+    app.router.add_get("/thumbnail", thumbnail)
     app.router.add_get("/websockify", watch)
     app.router.add_get("/", page)
     app.router.add_static("/desk", WWW)

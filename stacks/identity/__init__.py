@@ -25,6 +25,7 @@ from state_repo.instance import Instance
 
 BEGIN, END = "<!-- instantworker: begin -->", "<!-- instantworker: end -->"
 WARM_MODEL = "warm-up"
+CHAT_PAGE = "/opt/openclaw/node_modules/openclaw/dist/control-ui"
 PROXY_USER_HEADER = "x-forwarded-user"
 # What a customer's browser may ask of the gateway. Not operator.admin: that one changes the
 # configuration, and with it who may come in.
@@ -102,7 +103,9 @@ def _config(instance: Instance, customer: Customer, employee: Employee,
                     "allowUsers": [visitor_name(customer.id, employee)],
                     "allowLoopback": False,
                     "deviceAutoApprove": {"enabled": True, "scopes": list(SCOPES)}}},
-            "controlUi": {"enabled": True,
+            # With a root of its own named, OpenClaw does not copy the page's 20 MB into each
+            # volume at its first start, which would slow the first turn.
+            "controlUi": {"enabled": True, "root": CHAT_PAGE,
                           "allowedOrigins": [instance.url(instance.chat_host(employee.id))]},
             "terminal": {"enabled": False},
             "http": {"endpoints": {"chatCompletions": {"enabled": True}}}},
@@ -126,6 +129,9 @@ def _config(instance: Instance, customer: Customer, employee: Employee,
                     # Its own files (desk.py); every other private address stays closed.
                     "ssrfPolicy": {"allowedHostnames": ["localhost"]}, "profiles": {
             "visible": {"cdpUrl": "http://127.0.0.1:9222", "attachOnly": True}}},
+        # The housekeeping of enforced limits starts three workers at a first turn, each of which
+        # loads half of OpenClaw; the volume is watched from outside anyway.
+        "session": {"maintenance": {"mode": "warn"}},
         "update": {"checkOnStart": False},
         "telemetry": {"enabled": False},
         "logging": {"file": "/data/state/logs/openclaw.log"},

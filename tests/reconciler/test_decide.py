@@ -147,6 +147,14 @@ def test_a_suspended_customer_and_a_corrupt_one_do_not_trip_the_brake():
     assert brake(snapshot(broken), many(10), None) is None
 
 
+def test_who_lost_a_seat_does_not_trip_the_brake():
+    people = with_running(10).employees
+    unseated = {name: replace(e, state="paused", seat=False) for name, e in people.items()}
+    assert brake(snapshot(replace(acme(), employees=unseated)), many(10), None) is None
+    paused = {name: replace(e, state="paused") for name, e in people.items()}
+    assert brake(snapshot(replace(acme(), employees=paused)), many(10), None) is not None
+
+
 def test_grace_ends_with_time_and_changes_the_digest():
     retired = replace(employee(), state="retired", retired_at="2026-04-01T00:00:00+00:00")
     state = replace(acme(), employees={retired.id: retired})

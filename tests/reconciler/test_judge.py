@@ -31,7 +31,14 @@ def say(document=None, seen: Sighting | None = UP, **more):
     ({"seen": replace(UP, verified="no answer")}, ("Synced", "Progressing")),
     ({"seen": replace(UP, verified="no answer", since=NOW - timedelta(minutes=5))},
      ("Synced", "Degraded")),
-    ({"seen": replace(UP, docker_health="unhealthy")}, ("Synced", "Degraded")),
+    ({"seen": replace(UP, docker_health="unhealthy", since=NOW - timedelta(minutes=5))},
+     ("Synced", "Degraded")),
+    # Just woken: Docker calls a paused container unhealthy until its next check.
+    ({"seen": replace(UP, docker_health="unhealthy")}, ("Synced", "Healthy")),
+    ({"seen": replace(UP, running=False, paused=True)}, ("Synced", "Progressing")),
+    ({"seen": replace(UP, running=False, paused=True), "asleep": True}, ("Synced", "Healthy")),
+    ({"seen": replace(UP, running=False, paused=True), "problem": "paused by hand"},
+     ("OutOfSync", "Degraded")),
     ({"seen": replace(UP, running=False), "suspended": True}, ("Synced", "Suspended")),
 ])
 def test_a_running_employee(facts, words):

@@ -9,7 +9,8 @@ import pytest
 from reconciler.rest import Watch, is_busy
 from stacks.cgroup import Container, Use
 
-WATCH = Watch(Container("c", 1, Path(), Path(), Path(), True), cpu_s=10.0, at=100.0, idle_since=0)
+WATCH = Watch(Container("c", 1, Path(), Path(), Path(), Path(), True), cpu_s=10.0, at=100.0,
+              idle_since=0)
 
 
 def use(**fields) -> Use:

@@ -3,6 +3,7 @@ difference before you commit it."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ from stacks.employee_files import merged
 from stacks.identity import BEGIN, END, identity
 from state_repo.documents import Customer, Employee, Lesson, OfferedModel
 from state_repo.instance import PORTS, Instance
+from tests.conftest import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
 IMAGE = "instantworker/employee@sha256:" + "0" * 64
@@ -49,6 +51,23 @@ def test_a_file_is_as_it_was_agreed(name):
 
 def test_no_golden_file_is_left_over():
     assert {path.name for path in GOLDEN.iterdir()} == set(rendered())
+
+
+def test_the_image_warms_up_with_the_same_settings():
+    """Else the compile cache holds other code than an employee loads."""
+    spec = importlib.util.spec_from_file_location("warm", ROOT / "images/employee/gateway/warm.py")
+    assert spec and spec.loader
+    warm = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(warm)
+    ours = json.loads(rendered()["openclaw.json"])
+    assert set(warm.CONFIG) == set(ours)
+    for part in ("plugins", "tools", "session", "update", "telemetry"):
+        assert warm.CONFIG[part] == ours[part], part
+    assert warm.CONFIG["browser"]["profiles"] == ours["browser"]["profiles"]
+    for part in ("http", "terminal"):
+        assert warm.CONFIG["gateway"][part] == ours["gateway"][part], part
+    assert warm.CONFIG["gateway"]["controlUi"]["root"] == ours["gateway"]["controlUi"]["root"]
+    assert set(warm.CONFIG["agents"]["defaults"]) == set(ours["agents"]["defaults"])
 
 
 def test_a_blank_lets_nobody_in_and_names_nobody():

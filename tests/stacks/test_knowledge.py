@@ -220,3 +220,14 @@ def test_put_takes_a_stream(known: Knowledge) -> None:
     source = io.BytesIO(b"streamed " * 1000)
     made = known.put("a.txt", iter(lambda: source.read(100), b""), "d", NOW, 1 << 20, 1 << 20)
     assert made.size == 9000
+
+
+def test_the_text_is_shown_without_its_header(known: Knowledge) -> None:
+    put(known, "prices.md", b"Kraken: 49 EUR\n\n---\n\nFin: 9 EUR\n")
+    assert known.text("prices.md") == "Kraken: 49 EUR\n\n---\n\nFin: 9 EUR\n"
+    put(known, "scan.pdf", b"no pdf")
+    for name in ("scan.pdf", "nothing.md"):
+        with pytest.raises(NotFound):
+            known.text(name)
+    with pytest.raises(PathRefused):
+        known.text("../index.json")

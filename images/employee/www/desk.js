@@ -5,6 +5,8 @@ import RFB from '/novnc/core/rfb.js';
 const screen = document.getElementById('screen');
 const state = document.getElementById('state');
 const control = document.getElementById('control');
+// The dashboard that frames this page shows what it says; no other page hears it.
+const DASHBOARD = location.origin.replace(/^(https?:\/\/)[^.]+\.vnc\./, '$1app.');
 let acting = false;
 let failures = 0;
 let rfb = null;
@@ -39,6 +41,7 @@ function say(text) {
   screen.classList.toggle('acting', acting);
   control.textContent = acting ? 'Hand back' : 'Take over';
   control.setAttribute('aria-pressed', String(acting));
+  if (parent !== window) parent.postMessage({ desk: { text, acting } }, DASHBOARD);
 }
 
 control.addEventListener('click', () => {

@@ -1,9 +1,9 @@
 """Runs the gateway against a stub model while the image is built, so that Node's compile cache
-holds what a start and a first turn need. Twice: the second run compiles what the first cached."""
+holds what a start and a first turn need. Twice: the second run compiles what the first cached.
+`CONFIG` is an employee's own wherever it decides what is loaded; tests compare the two."""
 
 import http.server
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -17,17 +17,25 @@ TOKEN = "only-while-the-image-is-built"
 CONFIG = {
     "gateway": {"mode": "local", "port": 18789, "bind": "loopback",
                 "auth": {"mode": "token", "token": TOKEN}, "terminal": {"enabled": False},
+                "controlUi": {"enabled": True,
+                              "root": "/opt/openclaw/node_modules/openclaw/dist/control-ui"},
                 "http": {"endpoints": {"chatCompletions": {"enabled": True}}}},
     "models": {"mode": "replace", "catalogRefresh": {"enabled": False}, "providers": {"litellm": {
         "baseUrl": "http://127.0.0.1:4999/v1", "apiKey": "none", "api": "openai-completions",
         "models": [{"id": "warm", "name": "warm", "input": ["text"], "contextWindow": 128000,
                     "maxTokens": 4096}]}}},
-    "agents": {"defaults": {"workspace": str(HOME / "work"), "model": {"primary": "litellm/warm"},
-                            "heartbeat": {"every": "0m"}, "skipBootstrap": True}},
+    "agents": {"defaults": {
+        "workspace": str(HOME / "workspace"), "model": {"primary": "litellm/warm"},
+        "heartbeat": {"every": "0m"}, "skipBootstrap": True, "skills": []}},
+    "tools": {"toolSearch": False, "allow": [
+        "read", "write", "edit", "apply_patch", "ls", "exec", "process", "browser", "web_fetch",
+        "memory_get", "memory_search", "session_status", "automations"]},
     "plugins": {"allow": ["litellm", "memory-core", "browser"]},
     "browser": {"enabled": True, "attachOnly": True, "defaultProfile": "visible", "profiles": {
         "visible": {"cdpUrl": "http://127.0.0.1:9222", "attachOnly": True}}},
+    "session": {"maintenance": {"mode": "warn"}},
     "update": {"checkOnStart": False}, "telemetry": {"enabled": False},
+    "logging": {"file": str(HOME / "state/logs/openclaw.log")},
 }
 
 
@@ -59,14 +67,7 @@ def ask(path, body=None, timeout=60):
 
 def run():
     began = time.monotonic()
-    environment = dict(os.environ, HOME=str(HOME), OPENCLAW_STATE_DIR=str(HOME / "state"),
-                       OPENCLAW_CONFIG_PATH=str(HOME / "state/openclaw.json"),
-                       OPENCLAW_DISABLE_BONJOUR="1", OPENCLAW_NO_RESPAWN="1",
-                       OPENCLAW_SKIP_CHANNELS="1", OPENCLAW_NO_AUTO_UPDATE="1", DO_NOT_TRACK="1",
-                       OPENCLAW_PACKAGED_COMPILE_CACHE_RESPAWNED="1")
-    gateway = subprocess.Popen(
-        ["node", "/opt/openclaw/node_modules/openclaw/openclaw.mjs", "gateway"],
-        cwd=HOME / "work", env=environment)
+    gateway = subprocess.Popen(["/opt/gateway/openclaw", str(HOME)])
     while True:
         try:
             if '"ready":true' in ask("/readyz", timeout=2):
@@ -85,13 +86,18 @@ def run():
     gateway.wait(30)
 
 
-threading.Thread(target=http.server.ThreadingHTTPServer(("127.0.0.1", 4999), Stub).serve_forever,
-                 daemon=True).start()
-(HOME / "work").mkdir(parents=True)
-(HOME / "state").mkdir()
-(HOME / "state/openclaw.json").write_text(json.dumps(CONFIG))
-run()
-run()
-shutil.rmtree(HOME)
-for left in pathlib.Path("/tmp").glob("openclaw*"):
-    shutil.rmtree(left, ignore_errors=True)
+def main():
+    stub = http.server.ThreadingHTTPServer(("127.0.0.1", 4999), Stub)
+    threading.Thread(target=stub.serve_forever, daemon=True).start()
+    for folder in ("workspace", "state", "home"):
+        (HOME / folder).mkdir(parents=True)
+    (HOME / "state/openclaw.json").write_text(json.dumps(CONFIG))
+    run()
+    run()
+    shutil.rmtree(HOME)
+    for left in pathlib.Path("/tmp").glob("openclaw*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

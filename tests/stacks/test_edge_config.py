@@ -1,0 +1,106 @@
+"""What the edge does with the web app's answers; with a real Caddy where it is marked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from stacks.edge_config import edge_config
+from state_repo.instance import Instance
+from tests.conftest import free_ports
+
+KINDS = {"/a.css": "text/css; charset=utf-8", "/a.js": "text/javascript; charset=utf-8",
+         "/": "text/html; charset=utf-8", "/api": "application/json", "/metrics": "text/plain",
+         "/stream": "text/event-stream; charset=utf-8"}
+
+
+class App(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", KINDS[self.path])
+        if self.path == "/stream":
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(b"data: first\n\n" + b": " + b"x" * 4096 + b"\n\n")
+            time.sleep(5)
+            return
+        body = b"body { color: red }\n" * 500
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[Instance]:
+    """A Caddy with the edge's configuration before an app of the test's."""
+    instance = Instance(id="0badcafe", data=tmp_path, ports=free_ports())
+    config = edge_config(instance) | {"admin": {"disabled": True}}
+    (tmp_path / "caddy.json").write_text(json.dumps(config))
+    app = ThreadingHTTPServer(("127.0.0.1", instance.ports["app"]), App)
+    app.daemon_threads = True
+    threading.Thread(target=app.serve_forever, args=(0.05,), daemon=True).start()
+    caddy = subprocess.Popen([str(Path(sys.executable).parent / "caddy"), "run", "--config",
+                              str(tmp_path / "caddy.json")], stderr=subprocess.DEVNULL,
+                             env={"HOME": str(tmp_path)})
+    until = time.monotonic() + 20
+    while True:
+        try:
+            HTTPConnection("127.0.0.1", instance.ports["edge"], timeout=5).connect()
+            break
+        except OSError:
+            assert time.monotonic() < until and caddy.poll() is None
+            time.sleep(0.05)
+    yield instance
+    caddy.terminate()
+    caddy.wait(10)
+    app.shutdown()
+
+
+def get(instance: Instance, path: str) -> HTTPResponse:
+    connection = HTTPConnection("127.0.0.1", instance.ports["edge"], timeout=5)
+    connection.request("GET", path, headers={"Host": instance.app_host,
+                                             "Accept-Encoding": "gzip, zstd"})
+    return connection.getresponse()
+
+
+@pytest.mark.parts
+def test_files_are_compressed_pages_and_streams_are_not(edge):
+    for path, encoding in (("/a.css", "zstd"), ("/a.js", "zstd"), ("/", None), ("/api", None)):
+        answer = get(edge, path)
+        assert (answer.status, answer.headers["Content-Encoding"]) == (200, encoding), path
+        assert answer.headers["Vary"] == ("Accept-Encoding" if encoding else None)
+    stream = get(edge, "/stream")
+    assert stream.headers["Content-Encoding"] is None
+    began = time.monotonic()
+    assert stream.readline() == b"data: first\n"
+    assert time.monotonic() - began < 2, "an event is passed on at once"
+
+
+@pytest.mark.parts
+def test_the_web_app_s_figures_are_nobody_s_business(edge):
+    assert get(edge, "/metrics").status == 404
+
+
+def test_only_static_files_are_named_to_be_compressed(tmp_path):
+    config = edge_config(Instance(id="0badcafe", data=tmp_path, ports=free_ports()))
+    found = [step for route in config["apps"]["http"]["servers"]["edge"]["routes"]
+             for inner in route["handle"] if inner["handler"] == "subroute"
+             for part in inner["routes"] for step in part["handle"] if step["handler"] == "encode"]
+    assert len(found) == 1, "the dashboard's host alone"
+    kinds = found[0]["match"]["headers"]["Content-Type"]
+    assert not any(kind.startswith(("text/html", "text/*", "text/event-stream", "application/json"))
+                   for kind in kinds)
