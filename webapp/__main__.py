@@ -1,22 +1,26 @@
 """Serves the web app on its loopback port; the edge is its only visitor."""
 
 import logging
+import resource
 import sys
-
-from waitress import serve
+import threading
 
 from state_repo.instance import InstanceError
-from webapp import settings
+from webapp import background, settings
 from webapp.factory import create_app
+from webapp.server import server
+from webapp.team import warm
 
 logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-for noisy in ("alembic", "waitress.queue"):
-    logging.getLogger(noisy).setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
 try:
     wanted = settings.load()
 except InstanceError as error:
     sys.exit(str(error))
-# The X-Forwarded-* headers are kept: the port is on loopback, and the edge sets them itself.
-serve(create_app(wanted), host="127.0.0.1", port=wanted.instance.ports["app"],
-      threads=wanted.threads, ident=None, channel_timeout=3600,
-      clear_untrusted_proxy_headers=False)
+# Each open page holds a socket; many systems start processes with 1,024 files.
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+app = create_app(wanted)
+background.start(app)
+threading.Thread(target=warm, args=(app,), daemon=True).start()
+server(app, wanted.instance.ports["app"], wanted.threads).run()

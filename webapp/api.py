@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from jsonschema import Draft202012Validator
-from sqlalchemy import select
 
 from state_repo import changes
-from state_repo.documents import Resources
 from state_repo.status import as_json
-from webapp import signing, team
-from webapp.access import Level, access, me, visitor
+from webapp import second_factor, signing, team
+from webapp.access import Level, Role, access, check_origin, me, visitor
 from webapp.errors import Problem
 from webapp.live import event_stream
-from webapp.models import ApiToken, db, digest, fresh_secret, now
 
 api = Blueprint("api", __name__, url_prefix="/api/v1")
 Properties = dict[str, dict[str, Any]]
 TEXT: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 80}
-TOKEN_DAYS = 365
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route, as it is described. `body`: its JSON properties; `required`: those needed."""
+    """One route, as it is described. `body`: its JSON properties; `required`: those needed.
+    `role` and `person`: as in `access`."""
 
     method: str
     path: str
@@ -36,17 +32,22 @@ class Operation:
     summary: str
     body: Properties = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    role: Role | None = None
+    person: bool = False
 
 
 OPERATIONS: list[Operation] = []
 
 
 def operation(method: str, path: str, level: Level, summary: str, body: Properties | None = None,
-              required: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+              required: tuple[str, ...] = (), role: Role | None = None, person: bool = False
+              ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Adds a route with its access and its description in one place."""
     def add(view: Callable[..., Any]) -> Callable[..., Any]:
-        OPERATIONS.append(Operation(method, f"/api/v1{path}", level, summary, body or {}, required))
-        api.add_url_rule(path, view.__name__, access(level)(view), methods=[method])
+        OPERATIONS.append(Operation(method, f"/api/v1{path}", level, summary, body or {}, required,
+                                    role, person))
+        api.add_url_rule(path, view.__name__, access(level, role=role, person=person)(view),
+                         methods=[method])
         return view
     return add
 
@@ -72,13 +73,17 @@ def given() -> dict[str, Any]:
     return body
 
 
-# ---- session and tokens ----------------------------------------------------------------------
+# ---- session ---------------------------------------------------------------------------------
 
 @operation("POST", "/session", "public", "Sign in; sets the session cookie.",
-           {"email": {"type": "string"}, "password": {"type": "string"}}, ("email", "password"))
+           {"email": {"type": "string"}, "password": {"type": "string"},
+            "code": {"type": "string", "maxLength": 40}}, ("email", "password"))
 def sign_in() -> Response:
+    check_origin()
     body = given()
-    session, secret = signing.sign_in(body["email"], body["password"])
+    found = signing.prove(body["email"], body["password"])
+    second_factor.check_with_password(found, body.get("code"))
+    session, secret = signing.begin(found)
     response = jsonify(csrf_token=session.csrf, account=_account(session))
     signing.set_cookie(response, secret)
     return response
@@ -91,41 +96,12 @@ def session() -> Response:
     return jsonify(account=_account(who), csrf_token=who.session.csrf if who.session else None)
 
 
-@operation("DELETE", "/session", "account", "Sign out; closes the employees' pages too.")
+@operation("DELETE", "/session", "account", "Sign out; closes the employees' pages too.",
+           role="viewer")
 def sign_out() -> Response:
     response = jsonify(signed_out=True)
     signing.sign_out(response)
     return response
-
-
-@operation("GET", "/tokens", "account", "Your API tokens (never their secrets).")
-def tokens() -> Response:
-    found = db.session.scalars(select(ApiToken).where(ApiToken.account_id == me().id))
-    return jsonify(tokens=[{"id": t.id[:16], "name": t.name, "expires_at": t.expires_at.isoformat()}
-                           for t in found])
-
-
-@operation("POST", "/tokens", "account", "Make an API token; its secret is shown once.",
-           {"name": TEXT}, ("name",))
-def make_token() -> tuple[Response, int]:
-    secret = fresh_secret("iw_")
-    token = ApiToken(id=digest(secret), account_id=me().id, name=given()["name"],
-                     expires_at=now() + timedelta(days=TOKEN_DAYS))
-    db.session.add(token)
-    db.session.commit()
-    return jsonify(token=secret, id=token.id[:16], expires_at=token.expires_at.isoformat()), 201
-
-
-@operation("DELETE", "/tokens/<token>", "account", "Revoke an API token.")
-def revoke_token(token: str) -> Response:
-    mine = db.session.scalars(select(ApiToken).where(
-        ApiToken.account_id == me().id, ApiToken.id.startswith(token, autoescape=True))).all()
-    if len(token) != 16 or not mine:
-        raise Problem(404, "not_found", "You have no such token.")
-    for found in mine:
-        db.session.delete(found)
-    db.session.commit()
-    return jsonify(revoked=token)
 
 
 # ---- customers -------------------------------------------------------------------------------
@@ -133,7 +109,7 @@ def revoke_token(token: str) -> Response:
 @operation("GET", "/customers", "account", "The customers that you see.")
 def customers() -> Response:
     account = me()
-    names = sorted(team.store().snapshot().customers) if account.role == "engineer" else [
+    names = team.customers() if account.role == "engineer" else [
         account.customer or ""]
     return jsonify(customers=[team.seats(name) for name in names])
 
@@ -189,7 +165,9 @@ _FIELDS: Properties = {
     "skills": {"type": "array", "items": {"type": "string"}, "maxItems": 50},
     "resources": {"type": "object", "additionalProperties": False, "properties": {
         "cpus": {"type": "number"}, "memory_mb": {"type": "integer"},
-        "pids": {"type": "integer"}}}}
+        "pids": {"type": "integer"}}},
+    "model": {"type": "object", "additionalProperties": False, "properties": {
+        "monthly_budget_usd": {"type": "number"}}}}
 
 
 @operation("GET", _PATH, "account", "All employees, with what they do.")
@@ -199,7 +177,11 @@ def employees(customer: str) -> Response:
 
 @operation("POST", _PATH, "account", "Hire an employee.", _FIELDS, ("name", "role"))
 def hire(customer: str) -> tuple[Response, int]:
-    made, sha = changes.hire(team.store(), team.author(me()), customer, **_wanted(customer))
+    wanted = _wanted()
+    if "resources" in wanted:
+        usual = team.platform().defaults
+        wanted["resources"] = replace(usual, **wanted["resources"])
+    made, sha = changes.hire(team.store(), team.author(me()), customer, **wanted)
     team.committed(sha)
     return jsonify(employee=team.employee(customer, made.id), commit=sha), 201
 
@@ -211,8 +193,8 @@ def employee(customer: str, employee: str) -> Response:
 
 @operation("PATCH", f"{_PATH}/<employee>", "account", "Change an employee.", _FIELDS)
 def change_employee(customer: str, employee: str) -> Response:
-    found = team.find(customer, employee)
-    wanted = _wanted(customer, found.resources)
+    team.find(customer, employee)
+    wanted = _wanted()
     if not wanted:
         raise Problem(422, "invalid", "Name at least one field to change.")
     _, sha = changes.change(team.store(), team.author(me()), customer, employee, **wanted)
@@ -236,17 +218,14 @@ _verb("retry", "Replace the employee's container; files are kept.")
 
 # ---- small things ----------------------------------------------------------------------------
 
-def _wanted(customer: str, old: Resources | None = None) -> dict[str, Any]:
+def _wanted() -> dict[str, Any]:
     """The request's fields as `changes` takes them."""
     body = given()
     if "skills" in body:
         body["skills"] = tuple(body["skills"])
-    if "resources" in body:
-        size = old or team.store().snapshot().platform.defaults
-        body["resources"] = Resources(
-            float(body["resources"].get("cpus", size.cpus)),
-            body["resources"].get("memory_mb", size.memory_mb),
-            body["resources"].get("pids", size.pids))
+    for part, name in (("resources", "cpus"), ("model", "monthly_budget_usd")):
+        if name in body.get(part, {}):
+            body[part][name] = float(body[part][name])
     return body
 
 

@@ -17,6 +17,7 @@ from webapp import team
 from webapp.access import me
 from webapp.api import given, operation
 from webapp.errors import Problem
+from webapp.models import db
 from webapp.reconciler_api import Answer, ask
 
 MOST_UPLOAD = 1024 * 1024 * 1024
@@ -136,6 +137,12 @@ def read_document(customer: str) -> Response:
                      request.args.get("name", ""))
 
 
+@operation("GET", f"{_KNOWLEDGE}/text", "account", "What employees read of a document (?name=).")
+def document_text(customer: str) -> Response:
+    answer = _ask_customer(customer, "GET", "knowledge", "text")
+    return Response(answer.pieces(), mimetype="text/plain")
+
+
 @operation("PUT", f"{_KNOWLEDGE}/content", "account",
            "Upload a document (?name=); every employee can read it at once.")
 def put_document(customer: str) -> tuple[Response, int]:
@@ -149,7 +156,8 @@ def remove_document(customer: str) -> Response:
 
 
 @operation("GET", "/customers/<customer>/usage", "account",
-           "What was spent on models this month, in all and by employee.")
+           "What was spent on models in a month (?month=2026-01; else this one), in all and by "
+           "employee.")
 def model_usage(customer: str) -> Response:
     return jsonify(_ask_customer(customer, "GET", "usage").json())
 
@@ -169,7 +177,7 @@ def _ask_customer(customer: str, method: str, *rest: str, upload: bool = False) 
 
 def _ask(method: str, *parts: str, upload: bool) -> Answer:
     query = {name: value for name, value in request.args.items()
-             if name in ("path", "to", "name", "q")}
+             if name in ("path", "to", "name", "q", "month")}
     headers = {name: request.headers[name] for name in _CONDITIONS if name in request.headers}
     body = None
     if upload:
@@ -179,6 +187,7 @@ def _ask(method: str, *parts: str, upload: bool) -> Answer:
         headers["Content-Length"] = str(request.content_length)
         body = _body()
         query["by"] = me().email
+    db.session.remove()  # a transfer may take minutes; it holds no connection
     return ask(team.instance().socket, method, parts, query, body, headers)
 
 

@@ -25,8 +25,8 @@ from flask import (
 from sqlalchemy import delete
 
 from state_repo.status import EmployeeStatus
-from webapp import signing, team
-from webapp.access import access, bearer_account, cookie_name, me, visitor
+from webapp import signing, team, words
+from webapp.access import access, bearer, cookie_name, me, visitor
 from webapp.errors import Problem
 from webapp.models import Account, EdgeSession, EdgeTicket, db, digest, fresh_secret, now
 from webapp.reconciler_api import ask
@@ -34,6 +34,7 @@ from webapp.reconciler_api import ask
 edge = Blueprint("edge", __name__)
 PORTS = {"gw": 18789, "vnc": 6080}
 TICKET_S, SESSION_HOURS = 60, 12
+LONG_S = 60.0  # after which a page that waits says what else there is to do
 Kind = Literal["chat", "browser"]
 
 
@@ -79,33 +80,50 @@ def authorize() -> Response:
     ticket = query.pop("__t", None)
     if ticket is not None:
         return _redeem(ticket, host, row, uri.path + (f"?{urlencode(query)}" if query else ""))
-    account = bearer_account(request.headers.get("Authorization")) or _account_of_cookie(host)
+    token = bearer(request.headers.get("Authorization"))
+    account = token.account if token is not None else _account_of_cookie(host)
     if account is None:
         return _say(401, "Sign in first", "Open this page from your dashboard.")
     if account.customer != row.customer:
         return _say(404, "There is nothing here", "No employee has this address.")
+    only_reads = token is not None and token.scope != "write"
+    if only_reads and kind == "gw":
+        return _say(403, "This token only reads", "To talk takes one that may change things.")
     if request.headers.get("X-Forwarded-Upgrade", "").lower() == "websocket":
         origin = request.headers.get("Origin")
         if origin is not None and origin != team.instance().url(host):
             return _say(403, "Not from here", "This connection comes from another site.")
     if row.desired_state == "running" and row.asleep_since is not None:
+        db.session.remove()  # it takes a while, and holds no connection
         ask(team.instance().socket, "POST", ["employees", employee, "wake"],
             headers={"Content-Length": "0"}).json()
         if request.headers.get("X-Forwarded-Mode") == "navigate" or row.address is None:
             return _say(503, f"Waking {row.name}…", "It slept, and is here again in about three "
                         "seconds. This page loads by itself.", again_s=1)
+    if row.desired_state == "running" and row.health_status == "Progressing":
+        return _say(503, f"{row.name} is getting ready…", _wait(row), again_s=1)
     if row.address is None or row.desired_state != "running":
-        reason = row.reason or "it is not running"
-        return _say(503, f"{row.name} is not here right now", f"{row.health_status}: {reason}.")
-    if row.health_status == "Progressing":
-        return _say(503, f"{row.name} is getting ready…", "This takes a few seconds, and the page "
-                    "loads by itself.", again_s=1)
+        said = words.summary(team.seen(row))
+        return _say(503, f"{row.name} is not here right now", f"{said['label']}: "
+                    f"{said['detail'] or 'it is not running'}. Your dashboard shows what to do.")
     response = Response(status=200)
     response.headers["X-Upstream"] = f"{row.address}:{PORTS[kind]}"
     response.headers["X-User"] = account.email
     response.headers["X-Customer"] = row.customer
-    response.headers["X-Desk-Access"] = "view" if account.role == "viewer" else "control"
+    response.headers["X-Desk-Access"] = (
+        "view" if only_reads or account.role == "viewer" else "control")
     return response
+
+
+def _wait(row: EmployeeStatus) -> str:
+    """Why it waits, for how long so far, and what to do when that is too long. The page has no
+    script: it is asked for anew every second, and each answer says how late it is."""
+    seconds = max((now() - row.updated_at).total_seconds(), 0.0)
+    reason = f"{words.plain(row.reason) or 'it starts'}, {seconds:.0f} s so far."
+    if seconds <= LONG_S:
+        return f"{reason.capitalize()} This page loads by itself."
+    return (f"{reason.capitalize()} That is longer than it should take. Your dashboard can try "
+            "again with a new workplace; files and memory stay. This page keeps looking.")
 
 
 def _redeem(ticket: str, host: str, row: EmployeeStatus, to: str) -> Response:

@@ -15,7 +15,10 @@ from state_repo.store import ConflictError, RejectedError
 
 
 class Problem(Exception):
-    """An answer other than success: status, a stable code, a sentence, and violations if any."""
+    """An answer other than success: status, a stable code, a sentence, and violations if any.
+    `from_server`: the sentence is the HTTP server's, not written for people."""
+
+    from_server = False
 
     def __init__(self, status: int, code: str, message: str,
                  violations: list[dict[str, str]] | None = None) -> None:
@@ -49,8 +52,10 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, StateRepoError):
         return Problem(502, "state_repo", str(error))
     if isinstance(error, HTTPException):
-        return Problem(error.code or 500, (error.name or "error").lower().replace(" ", "_"),
+        made = Problem(error.code or 500, (error.name or "error").lower().replace(" ", "_"),
                        error.description or "")
+        made.from_server = True
+        return made
     raise error
 
 

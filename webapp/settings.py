@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from state_repo.instance import Instance
 
 
 @dataclass(frozen=True, slots=True)
+class StripeSettings:
+    """`api_base`: another server that speaks Stripe's API (tests). `meter`: the event name of a
+    Stripe meter that model spend (in cents) is reported to."""
+
+    secret_key: str = field(repr=False)
+    webhook_secret: str | None = field(default=None, repr=False)
+    api_base: str | None = None
+    meter: str | None = None
+    automatic_tax: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """`threads`: of the server; each open event stream holds one."""
+    """`threads`: in which Flask answers; an open event stream holds none. `smtp_url`: where mails
+    are sent, smtp://user:password@host:587 (STARTTLS where it is offered; always with a password)
+    or smtps://…; without one they are written into the log. `mail_from`: their sender.
+    `stripe`: None without keys: the local mode, in which plans are chosen freely."""
 
     instance: Instance
     threads: int = 64
+    smtp_url: str | None = None
+    mail_from: str | None = None
+    stripe: StripeSettings | None = None
+
+    @property
+    def local(self) -> bool:
+        """On somebody's own machine, where nobody else is and no mail arrives."""
+        return self.smtp_url is None and self.instance.domain.endswith(".localhost")
 
     @property
     def secure(self) -> bool:
@@ -25,5 +49,31 @@ class Settings:
 def load(arguments: list[str] | None = None) -> Settings:
     parser = argparse.ArgumentParser(prog="python -m webapp")
     parser.add_argument("--data", type=Path, help="the instance's data folder")
-    given = parser.parse_args(arguments)
-    return Settings(Instance.load(given.data), int(os.environ.get("IW_WEB_THREADS", "64")))
+    return of(parser.parse_args(arguments).data)
+
+
+def of(data: Path | None) -> Settings:
+    """The settings of the instance in that folder."""
+    instance = Instance.load(data)
+    return Settings(instance, int(os.environ.get("IW_WEB_THREADS", "64")),
+                    os.environ.get("IW_SMTP_URL") or None, os.environ.get("IW_MAIL_FROM") or None,
+                    stripe_settings(instance, os.environ))
+
+
+def stripe_settings(instance: Instance, environment: Mapping[str, str]) -> StripeSettings | None:
+    """From the environment, else from `<data>/secrets/webapp/stripe-…`, where `make run` puts
+    them: so that `iw billing` finds them too, and the web app within its walls."""
+    def wanted(variable: str) -> str | None:
+        given = environment.get(variable, "").strip()
+        if given:
+            return given
+        try:
+            path = instance.secrets_path / "webapp" / variable.lower().replace("_", "-")
+            return path.read_text().strip() or None
+        except FileNotFoundError:
+            return None
+    key = wanted("STRIPE_SECRET_KEY")
+    if key is None:
+        return None
+    return StripeSettings(key, wanted("STRIPE_WEBHOOK_SECRET"), wanted("STRIPE_API_BASE"),
+                          wanted("STRIPE_METER"), bool(wanted("STRIPE_AUTOMATIC_TAX")))

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from flask.testing import FlaskClient
 
 from state_repo import changes
 from state_repo.documents import Platform
 from state_repo.instance import PORTS, Instance
 from state_repo.store import Author
-from webapp import accounts
+from webapp import accounts, passwords
 from webapp.factory import create_app
 from webapp.settings import Settings
 
@@ -43,6 +44,13 @@ class House:
         self.status.upsert_employee(
             employee, customer=customer, name="Pulse", role="M", desired_state="running",
             sync_status="Synced", health_status="Healthy", reason="", address="10.192.0.2")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_passwords() -> None:
+    """Argon2id with little work: a test makes dozens of hashes."""
+    passwords._HASHER = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    passwords._NOBODY = passwords._HASHER.hash("nobody's password")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.parts)])

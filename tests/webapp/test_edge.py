@@ -88,7 +88,7 @@ def test_who_is_not_there_says_why(house):
     token = house.client("ann@acme.test").post("/api/v1/tokens", json={"name": "t"}).json["token"]
     answer = ask(house.client(), f"{house.pulse}.gw.iw.localhost", Authorization=f"Bearer {token}")
     assert answer.status_code == 503
-    assert b"its container is being made" in answer.data
+    assert b"Its workplace is being set up" in answer.data
     assert PASSWORD.encode() not in answer.data
 
 

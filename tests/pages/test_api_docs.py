@@ -1,0 +1,39 @@
+"""The API reference in a browser: searched, linked to, by keyboard."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.pages.conftest import DESKTOP, PHONE
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_reference_is_accessible_and_fits(site, visit, viewport, scheme):
+    reader = visit(viewport=viewport, color_scheme=scheme)
+    reader.go("/api/docs")
+    assert reader.violations() == []
+    assert reader.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    name = f"api-docs-{scheme}-{'phone' if viewport is PHONE else 'desktop'}"
+    reader.shot(name)
+    reader.go("/api/docs#post-customers-customer-employees")
+    reader.page.locator("#post-customers-customer-employees details summary").click()
+    reader.shot(f"{name}-call")
+    assert reader.violations() == []
+
+
+def test_search_deep_links_and_keys(site, visit):
+    reader = visit()
+    reader.go("/api/docs#post-customers-customer-employees")
+    page = reader.page
+    assert page.get_by_role("heading", name="Hire an employee").first.is_visible()
+    page.keyboard.press("/")
+    page.keyboard.type("archive")
+    page.get_by_role("heading", name="A folder as .zip").wait_for()
+    assert not page.get_by_role("heading", name="Hire an employee").first.is_visible()
+    assert page.get_by_text("1 call matches").is_visible()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("nothing like this")
+    assert page.get_by_text("No call matches").is_visible()
+    page.keyboard.press("Escape")
+    assert page.get_by_role("heading", name="Hire an employee").first.is_visible()

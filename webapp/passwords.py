@@ -1,0 +1,73 @@
+"""Passwords: how they are kept (argon2id, the library's parameters: RFC 9106's low-memory
+profile), and which are good enough.
+
+"Good enough" is zxcvbn's estimate over its bundled lists (30,000 passwords from breaches, words,
+names) and over what anybody knows of the person: what those lists hold, spelt in another way or
+with a year behind it, is refused as well.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from zxcvbn import zxcvbn
+
+LEAST, MOST = 10, 200
+ENOUGH = 3  # of zxcvbn's 0 to 4: safe from somebody who has the hashes, for a good while
+_LOOKED_AT = 72  # more is slow to estimate, and long enough anyway
+_HASHER = PasswordHasher()
+# Each hash takes 64 MB: more at once than there are cores would only take memory.
+_AT_ONCE = threading.BoundedSemaphore(4)
+# zxcvbn keeps what is known of the person in a global.
+_ESTIMATES = threading.Lock()
+# Checked where there is no account, so that a stranger can't tell by the time it takes.
+_NOBODY = _HASHER.hash("nobody's password")
+
+WORDS = {
+    "short": "Use at least {least} characters; {more} more to go.",
+    "long": "Use at most {most} characters.",
+    "common": "This is one of the first that anybody would try. A few words that don’t belong "
+              "together make a good one.",
+    "weak": "This is too easy to guess. Add a word or two that don’t belong together.",
+    "good": "Good.",
+    "strong": "Strong.",
+}
+
+
+def hashed(password: str) -> str:
+    with _AT_ONCE:
+        return _HASHER.hash(password)
+
+
+def matches(kept: str | None, password: str) -> bool:
+    """Takes as long when nothing is kept."""
+    with _AT_ONCE:
+        try:
+            _HASHER.verify(kept or _NOBODY, password[:4096])
+        except (VerificationError, InvalidHashError):
+            return False
+    return kept is not None
+
+
+def is_outdated(kept: str) -> bool:
+    return _HASHER.check_needs_rehash(kept)
+
+
+def judge(password: str, about: Iterable[str] = ()) -> tuple[bool, int, str]:
+    """Whether it may be used, its strength from 0 to 4, and what to tell the person."""
+    if len(password) < LEAST:
+        more = LEAST - len(password)
+        return False, 0, WORDS["short"].format(least=LEAST, more=more)
+    if len(password) > MOST:
+        return False, 0, WORDS["long"].format(most=MOST)
+    known = [word for text in about for word in (text, *text.replace("@", " ").split()) if word]
+    with _ESTIMATES:
+        found = zxcvbn(password[:_LOOKED_AT], [*known, "instantworker"])
+    score: int = found["score"]
+    if score < ENOUGH:
+        whole = len(found["sequence"]) == 1
+        return False, score, WORDS["common" if whole else "weak"]
+    return True, score, WORDS["good" if score == ENOUGH else "strong"]

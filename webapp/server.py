@@ -1,0 +1,129 @@
+"""The server: one event loop, on which event streams live, and threads in which Flask answers.
+
+Its only visitor is the edge, on loopback. What it takes: headers of 256 KiB, bodies of 1 GiB at
+most (Flask's own limit, 1 MiB, holds wherever a route does not raise it), passed on as they come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import uvicorn
+from a2wsgi import WSGIMiddleware
+from flask import Flask
+
+from webapp import metrics
+from webapp.content import MOST_UPLOAD
+from webapp.streams import Message, Receive, Scope, Send, Streams
+
+MOST_HEADERS = 256 * 1024
+# Longer than the edge keeps an idle connection: else it may send a request into a closed one.
+KEEP_ALIVE_S = 3600
+GRACE_S = 5
+_EMPTY: Message = {"type": "http.request", "body": b"", "more_body": False}
+
+
+class Front:
+    """The ASGI application: event streams by itself, everything else by Flask."""
+
+    def __init__(self, app: Flask, threads: int) -> None:
+        self._flask = WSGIMiddleware(_ends_with_its_reader(app), workers=threads)
+        self.streams = Streams(app, self._flask.executor)
+        self._metrics = metrics.of(app)
+        self._metrics.open_streams.set_function(lambda: self.streams.open)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # WSGI can't tell X_Forwarded_For, which anybody may send, from the edge's own header.
+        scope["headers"] = [(name, value) for name, value in scope["headers"] if b"_" not in name]
+        headers = dict(scope["headers"])
+        if int(headers.get(b"content-length", b"0")) > MOST_UPLOAD:
+            await _too_large(send)
+            return
+        if scope["path"] == "/metrics" and b"x-forwarded-for" not in headers:
+            await _answer(send, 200, metrics.CONTENT_TYPE, self._metrics.render())
+            return
+        customer = self.streams.customer_of(scope)
+        if customer is None or not await self.streams.serve(customer, scope, receive, send):
+            await self._by_flask(scope, receive, send,
+                                 b"content-length" in headers or b"transfer-encoding" in headers)
+
+    async def _by_flask(self, scope: Scope, receive: Receive, send: Send, has_body: bool) -> None:
+        gone = scope["iw.gone"] = threading.Event()
+        if has_body:
+            await self._flask(scope, receive, send)  # type: ignore[arg-type]
+            return
+
+        async def nothing() -> Message:
+            return _EMPTY
+        leaving = asyncio.create_task(_until_gone(receive, gone))
+        try:
+            await self._flask(scope, nothing, send)  # type: ignore[arg-type]
+        finally:
+            leaving.cancel()
+
+
+class Server(uvicorn.Server):
+    """Ends event streams first when it shuts down: nobody's browser would."""
+
+    def __init__(self, config: uvicorn.Config, front: Front) -> None:
+        super().__init__(config)
+        self.front = front
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.front.streams.close()
+        await super().shutdown(sockets)
+
+
+def server(app: Flask, port: int, threads: int = 64) -> Server:
+    """The web app's server, on loopback. `run()` serves until SIGTERM, or, in another thread than
+    the main one, until `should_exit` is set. `threads`: of Flask's views.
+
+    The X-Forwarded-* headers are the app's to read (`factory`): only the edge reaches the port.
+    """
+    front = Front(app, threads)
+    return Server(uvicorn.Config(
+        front, host="127.0.0.1", port=port, loop="asyncio", http="h11", ws="none", lifespan="off",
+        interface="asgi3", log_config=None, log_level="warning", access_log=False,
+        proxy_headers=False, server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S, h11_max_incomplete_event_size=MOST_HEADERS), front)
+
+
+def _ends_with_its_reader(app: Flask) -> Any:
+    """Stops making an answer that nobody takes any more: a download whose visitor left."""
+    def wsgi(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        if "CONTENT_LENGTH" not in environ and "HTTP_TRANSFER_ENCODING" in environ:
+            environ["wsgi.input_terminated"] = True  # a body of unknown length ends by itself
+        gone: threading.Event = environ["asgi.scope"]["iw.gone"]
+        pieces: Iterable[bytes] = app(environ, start_response)
+        try:
+            for piece in pieces:
+                if gone.is_set():
+                    return
+                yield piece
+        finally:
+            getattr(pieces, "close", lambda: None)()
+    return wsgi
+
+
+async def _until_gone(receive: Receive, gone: threading.Event) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
+
+
+async def _too_large(send: Send) -> None:
+    await _answer(send, 413, "application/json", json.dumps({"error": {
+        "code": "request_entity_too_large", "violations": [],
+        "message": f"At most {MOST_UPLOAD >> 30} GiB can be sent at once."}}).encode(), close=True)
+
+
+async def _answer(send: Send, status: int, kind: str, body: bytes, close: bool = False) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [
+        (b"content-type", kind.encode()), (b"content-length", str(len(body)).encode()),
+        *([(b"connection", b"close")] if close else [])]})
+    await send({"type": "http.response.body", "body": body})

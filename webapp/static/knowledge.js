@@ -1,0 +1,183 @@
+// The Knowledge page: documents, their state in plain words, search in their text.
+import { bytes, confirmed, element, openDialog, plural, send, timeElement, toast } from "./base.js";
+import { Uploads } from "./uploads.js";
+
+const TEXT = {
+  extracted: "Yes", truncated: "Yes, its beginning", reading: "Being read…", failed: "No",
+  left: (left, all) => `${bytes(left)} of ${bytes(all)} left`,
+  away: (why, s) => `${why} Trying again in ${plural(s, "second", "seconds")}.`,
+  making: (s) => `Your shared folder is being made; that takes a few seconds after sign-up. Looking again in ${plural(s, "second", "seconds")}.`,
+  by: (who) => ` by ${who}`, name: "Its name matches.", line: (n) => `line ${n}`,
+  found: (lines, documents) => `${plural(lines, "line", "lines")} in ${plural(documents, "document", "documents")}`,
+  nothing: (words) => `Nothing holds all of these words: ${words}. Try fewer words, or another form of one.`,
+  cut: "Only the beginning is shown. Download the document to see all of it.",
+  show: "Show the text of", download: "Download", remove: "Remove",
+  sure: (name) => `Remove ${name}?`, yes: "Remove",
+  loss: "Employees can’t look anything up in it any more, from their next answer on. This can’t be undone: download it first if you have no other copy.",
+  removed: (name) => `${name} was removed.`,
+};
+const MOST_SHOWN = 200_000; // characters of a text
+
+const root = document.getElementById("knowledge");
+const part = (id) => document.getElementById(id);
+const base = `/api/v1/customers/${encodeURIComponent(root.dataset.customer)}/knowledge`;
+const mayChange = root.dataset.mayChange === "yes";
+let known = null;
+let asked = 0;
+
+async function load() {
+  const number = ++asked;
+  try {
+    const answer = await send("GET", base);
+    if (number !== asked) return;
+    known = answer;
+    show();
+    if (known.documents.some((d) => d.state === "reading")) setTimeout(load, 2000);
+  } catch (error) {
+    if (number === asked) again(error, 5);
+  }
+}
+
+/** What can't be had says why, counts down, and is asked for again. */
+function again(error, seconds) {
+  const line = part("state");
+  const number = asked;
+  line.hidden = false;
+  line.classList.toggle("warn", error.status !== 404);
+  const tick = (left) => {
+    if (number !== asked) return;
+    line.textContent = error.status === 404 ? TEXT.making(left) : TEXT.away(error.sentence ?? error.message, left);
+    if (left > 0) setTimeout(tick, 1000, left - 1); else load();
+  };
+  tick(seconds);
+}
+
+function show() {
+  const { documents, bytes: used, max_bytes: all } = known;
+  part("state").hidden = true;
+  part("meter").hidden = false;
+  part("left").textContent = TEXT.left(Math.max(all - used, 0), all);
+  part("used").value = Math.min(100, 100 * used / all);
+  part("used").className = used > 0.95 * all ? "bad" : used > 0.8 * all ? "warn" : "";
+  part("library").hidden = !documents.length;
+  part("nothing").hidden = Boolean(documents.length);
+  const at = document.activeElement?.closest?.("tr")?.dataset.name;
+  const label = document.activeElement?.getAttribute("aria-label");
+  part("documents").replaceChildren(...documents.map(row));
+  if (at) [...part("documents").querySelectorAll("button, a")].find((one) => one.getAttribute("aria-label") === label)?.focus();
+}
+
+function row(document) {
+  const cell = (label, ...children) => { const made = element("td", {}, ...children); made.dataset.label = label; return made; };
+  const kind = { extracted: "good", failed: "warn", reading: "" }[document.state];
+  const state = cell("", element("span", { className: `badge dot ${kind} ${document.state === "reading" ? "live" : ""}` },
+    document.truncated ? TEXT.truncated : TEXT[document.state]));
+  if (document.why) state.append(element("p", { className: "why" }, document.why));
+  const name = element("td", { className: "name-cell" }, element("span", { className: "strong" }, document.name));
+  if (document.begins) name.append(element("p", { className: "quiet small" }, document.begins));
+  const when = cell("", timeElement(document.uploaded));
+  if (document.by) when.append(element("span", { className: "quiet small" }, TEXT.by(document.by)));
+  const size = cell("", bytes(document.size));
+  size.className = "number quiet";
+  const actions = element("div", { className: "doc-actions" });
+  if (document.state === "extracted") actions.append(action("button", "text", `${TEXT.show} ${document.name}`, () => showText(document.name)));
+  const download = action("a", "download", `${TEXT.download} ${document.name}`);
+  download.href = `${base}/content?name=${encodeURIComponent(document.name)}`;
+  download.download = document.name;
+  actions.append(download);
+  if (mayChange) actions.append(action("button", "remove", `${TEXT.remove} ${document.name}`, () => remove(document.name)));
+  const made = element("tr", {}, name, state, when, size, element("td", {}, actions));
+  made.dataset.name = document.name;
+  return made;
+}
+
+function action(kind, icon, label, act) {
+  const made = element(kind, { className: kind === "a" ? "button quiet" : "quiet icon-only", title: label });
+  if (kind === "button") made.type = "button";
+  made.setAttribute("aria-label", label);
+  made.append(part("icons").content.querySelector(`[data-icon=${icon}] svg`).cloneNode(true));
+  if (act) made.addEventListener("click", act);
+  return made;
+}
+
+async function showText(name) {
+  part("text").textContent = "…";
+  part("text-dialog-title").textContent = name;
+  openDialog("text-dialog");
+  try {
+    const response = await fetch(`${base}/text?name=${encodeURIComponent(name)}`);
+    const text = await response.text();
+    if (!response.ok) throw new Error(JSON.parse(text).error.message);
+    part("text").textContent = text.slice(0, MOST_SHOWN) + (text.length > MOST_SHOWN ? `\n\n${TEXT.cut}` : "");
+  } catch (error) {
+    part("text").textContent = error.message;
+  }
+}
+
+async function remove(name) {
+  if (!await confirmed({ title: TEXT.sure(name), text: TEXT.loss, yes: TEXT.yes })) return;
+  try {
+    await send("DELETE", `${base}/content?name=${encodeURIComponent(name)}`);
+    toast(TEXT.removed(name));
+    (part("query").offsetParent ? part("query") : part("files"))?.focus();
+  } catch (error) {
+    toast(error.message, { kind: "bad" });
+  }
+  await load();
+  if (part("query").value) search();
+}
+
+// ---- search ----
+
+let searching = null;
+async function search() {
+  const words = part("query").value.trim();
+  searching?.abort();
+  part("matches").hidden = !words;
+  part("table").hidden = Boolean(words);
+  if (!words) { part("found-status").textContent = ""; return; }
+  searching = new AbortController();
+  try {
+    const { matches } = await send("GET", `${base}/search?q=${encodeURIComponent(words)}`, undefined, { signal: searching.signal });
+    const byDocument = Map.groupBy ? Map.groupBy(matches, (m) => m.document) : grouped(matches);
+    const told = matches.length ? TEXT.found(matches.length, byDocument.size) : TEXT.nothing(words);
+    part("found-status").textContent = told;
+    part("matches").replaceChildren(element("li", { className: "quiet small" }, told),
+      ...[...byDocument].map(([name, lines]) => found(name, lines, words)));
+  } catch (error) {
+    if (error.name !== "AbortError") part("matches").replaceChildren(element("li", { className: "error" }, error.message));
+  }
+}
+
+function grouped(matches) {
+  const made = new Map();
+  for (const match of matches) made.set(match.document, [...made.get(match.document) ?? [], match]);
+  return made;
+}
+
+function found(name, lines, words) {
+  const title = element("button", { type: "button", className: "quiet" }, name);
+  title.addEventListener("click", () => showText(name));
+  return element("li", { className: "card" }, element("h3", {}, title),
+    element("ul", { className: "excerpts" }, ...lines.map((match) => element("li", {},
+      ...(match.excerpt.startsWith(`Source: ${name}`) ? [TEXT.name] : marked(match.excerpt, words))))));
+}
+
+/** The excerpt, with every word that was searched for marked. */
+function marked(text, words) {
+  const pattern = words.split(/\s+/).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|");
+  return text.split(new RegExp(`(${pattern})`, "gi")).map((piece, index) =>
+    index % 2 ? element("mark", {}, piece) : piece);
+}
+
+let later;
+part("query").addEventListener("input", () => { clearTimeout(later); later = setTimeout(search, 200); });
+part("finder").addEventListener("submit", (event) => { event.preventDefault(); search(); });
+if (mayChange) {
+  new Uploads({ customer: root.dataset.customer, zone: part("zone"), input: part("files"), list: part("uploads"),
+    status: part("uploads-status"), limits: () => known, done: load });
+}
+addEventListener("online", load);
+const asks = new URLSearchParams(location.search).get("q");
+if (asks) part("query").value = asks;
+load().then(() => { if (asks) search(); });

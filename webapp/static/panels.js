@@ -1,0 +1,207 @@
+// The quiet parts of a workspace: lessons, activity, usage, settings. Each looks when it is shown.
+import { bytes, busy, element, money, send, showErrors, timeElement, toast } from "./base.js";
+import { order, possible } from "./orders.js";
+
+const TEXT = {
+  failed: (why) => `This can’t be shown right now: ${why}`, again: "Try again",
+  noLessons: "Nothing noted yet. When it learns something at work that helps the next time, it is written down here for you to decide.",
+  states: { new: ["accent", "New"], approved: ["good", "Approved"], rejected: ["", "Rejected"] },
+  evidence: "How it knows: ", learned: "Noted ", approve: "Approve", reject: "Reject",
+  decided: { approved: "Approved. Every employee is told.", rejected: "Rejected. Nobody is told." },
+  noActivity: "Nothing has happened yet.", by: (who) => `by ${who}`, took: (s) => `took ${s} s`,
+  spent: "Spent on its model", reserved: "Set aside for answers under way", calls: "Answers of its model",
+  words: "Words and pieces of words read and written", space: "Space used by its files",
+  of: (part, all) => `${part} of ${all}`, company: "Spent by your whole team", count: (n) => new Intl.NumberFormat().format(n),
+  budget: "Name an amount in US dollars.", saved: "Saved. It takes effect within seconds.", same: "Nothing to save: it is as it was.",
+  leave: "Changes are not saved yet.",
+};
+
+/** What to call when a part is shown, by its name. */
+export function panels(work, context) {
+  const pane = (name) => document.getElementById(`pane-${name}`);
+  startSettings(pane("settings"), context);
+  const shown = {
+    lessons: () => look(pane("lessons"), () => lessons(pane("lessons"), context)),
+    activity: () => look(pane("activity"), () => activity(pane("activity"), context)),
+    usage: () => look(pane("usage"), () => usage(pane("usage"), context)),
+  };
+  // What is on the screen stays true.
+  let timer = 0;
+  context.listeners.add(() => {
+    clearTimeout(timer);
+    timer = setTimeout(() => { if (work.dataset.shown === "activity") shown.activity(); }, 1500);
+  });
+  return shown;
+}
+
+/** Looks something up; what is there stays until the answer is, and an error offers a retry. */
+async function look(pane, act) {
+  const say = pane.querySelector(".say");
+  try {
+    const text = await act();
+    say.replaceChildren(text ?? "");
+    say.hidden = !text;
+  } catch (error) {
+    const again = element("button", { type: "button" }, TEXT.again);
+    again.addEventListener("click", () => look(pane, act));
+    say.replaceChildren(TEXT.failed(error.message), " ", again);
+    say.hidden = false;
+  }
+}
+
+const badge = ([kind, text]) => element("span", { className: `badge dot ${kind}`.trim() }, text);
+
+// ---- lessons ---------------------------------------------------------------------------------
+
+async function lessons(pane, context) {
+  const found = (await send("GET", `${context.api}/lessons`)).lessons;
+  const order = ["new", "approved", "rejected"];
+  found.sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
+  pane.querySelector(".lessons").replaceChildren(...found.map((lesson) => lessonItem(lesson, pane, context)));
+  return found.length ? "" : TEXT.noLessons;
+}
+
+function lessonItem(lesson, pane, context) {
+  const day = timeElement(lesson.learned_on, "date");
+  const item = element("li", { className: "card lesson stack tight" },
+    element("div", { className: "row between top" }, element("p", { className: "strong grow" }, lesson.lesson), badge(TEXT.states[lesson.state])),
+    element("p", { className: "small" }, element("span", { className: "quiet" }, TEXT.evidence), lesson.evidence),
+    element("p", { className: "small quiet" }, TEXT.learned, day));
+  if (!context.canChange) return item;
+  const row = element("div", { className: "row" });
+  for (const [state, text] of [["approved", TEXT.approve], ["rejected", TEXT.reject]]) {
+    if (lesson.state === state) continue;
+    const button = element("button", { type: "button", className: state === "approved" ? "primary" : "" }, text);
+    button.addEventListener("click", () => busy(button, async () => {
+      await send("POST", `${context.api}/lessons/${lesson.id}`, { state });
+      toast(TEXT.decided[state]);
+      const made = lessonItem({ ...lesson, state }, pane, context);
+      item.replaceWith(made);
+      made.querySelector("button").focus();
+    }));
+    row.append(button);
+  }
+  item.append(row);
+  return item;
+}
+
+// ---- activity --------------------------------------------------------------------------------
+
+async function activity(pane, context) {
+  const found = (await send("GET", `${context.api}/activity`)).activity;
+  pane.querySelector(".activity").replaceChildren(...found.map((row) => {
+    const about = [row.by && TEXT.by(row.by), row.seconds !== null && TEXT.took(row.seconds)].filter(Boolean).join(", ");
+    return element("li", { className: `event ${row.tone}` },
+      element("div", { className: "row between top" }, element("p", { className: "strong grow" }, row.text),
+        element("span", { className: "small quiet" }, timeElement(row.at))),
+      ...(row.detail ? [element("p", { className: "small" }, row.detail)] : []),
+      ...(about ? [element("p", { className: "small quiet" }, about)] : []));
+  }));
+  return found.length ? "" : TEXT.noActivity;
+}
+
+// ---- usage -----------------------------------------------------------------------------------
+
+async function usage(pane, context) {
+  const all = await send("GET", `/api/v1/customers/${encodeURIComponent(context.customer)}/usage`);
+  const { employee } = context;
+  const mine = all.employees[employee.id] ?? { settled_usd: 0, reserved_usd: 0, calls: 0, tokens: 0 };
+  const budget = employee.monthly_budget_usd;
+  const space = all.volume_bytes?.[employee.id];
+  const figures = pane.querySelector(".figures");
+  figures.replaceChildren();
+  const add = (name, value, part) => {
+    const box = element("div", { className: "card" }, element("dt", { className: "quiet small" }, name), element("dd", { className: "number" }, value));
+    if (part !== undefined) {
+      const bar = element("progress", { max: 1, value: Math.min(part, 1), className: part >= 1 ? "bad" : part >= 0.8 ? "warn" : "" });
+      bar.setAttribute("aria-label", name);
+      box.append(element("dd", {}, bar));
+    }
+    figures.append(box);
+  };
+  add(TEXT.spent, TEXT.of(money(mine.settled_usd), money(budget)), budget ? mine.settled_usd / budget : 0);
+  if (mine.reserved_usd > 0) add(TEXT.reserved, money(mine.reserved_usd));
+  add(TEXT.calls, TEXT.count(mine.calls));
+  add(TEXT.words, TEXT.count(mine.tokens));
+  if (space !== undefined) add(TEXT.space, TEXT.of(bytes(space), bytes(all.volume_limit_bytes)), space / all.volume_limit_bytes);
+  add(TEXT.company, money(all.customer.settled_usd));
+  return "";
+}
+
+// ---- settings --------------------------------------------------------------------------------
+
+function startSettings(pane, context) {
+  const form = pane.querySelector("form");
+  if (!form) return;
+  const field = (name) => form.elements[name];
+  const skills = () => [...form.querySelectorAll("[name=skills]:checked")].map((box) => box.value);
+  const values = () => ({ name: field("name").value.trim(), role: field("role").value.trim(),
+    instructions: field("instructions").value, skills: skills(), model: { monthly_budget_usd: field("budget").valueAsNumber } });
+  let saved = JSON.stringify(values());
+  const dirty = () => JSON.stringify(values()) !== saved;
+  let timer = 0;
+
+  async function check() {
+    const wanted = values();
+    const noNumber = Number.isNaN(wanted.model.monthly_budget_usd);
+    if (noNumber) delete wanted.model;
+    // The same rules as for a hire; a seat is taken already.
+    const { problems } = await send("POST", `${context.api.replace(/\/[^/]+$/, "")}/check`, wanted);
+    const found = new Map(problems.filter((p) => p.field !== "seats").map((p) => [p.field, p.message]));
+    if (noNumber) found.set("budget", TEXT.budget);
+    for (const place of form.querySelectorAll("[data-error]")) {
+      const text = found.get(place.dataset.error) ?? "";
+      if (place.textContent !== text) place.textContent = text;
+      const input = form.querySelector(`[name="${place.dataset.error}"]:not([type=checkbox])`);
+      if (text) input?.setAttribute("aria-invalid", "true"); else input?.removeAttribute("aria-invalid");
+    }
+    return found.size;
+  }
+
+  form.addEventListener("input", () => {
+    form.querySelector(".saved").textContent = dirty() ? TEXT.leave : "";
+    clearTimeout(timer);
+    timer = setTimeout(() => check().catch(() => {}), 350);
+  });
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    busy(form.querySelector("button.primary"), async () => {
+      const error = form.querySelector(".form-error");
+      error.hidden = true;
+      if (!dirty()) { form.querySelector(".saved").textContent = TEXT.same; return; }
+      if (await check()) { form.querySelector("[aria-invalid=true]")?.focus(); return; }
+      const before = JSON.parse(saved);
+      const wanted = values();
+      const changed = Object.fromEntries(Object.entries(wanted).filter(
+        ([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
+      try {
+        await send("PATCH", context.api, changed);
+      } catch (problem) {
+        error.textContent = showErrors(form, problem);
+        error.hidden = !error.textContent;
+        return;
+      }
+      saved = JSON.stringify(wanted);
+      form.querySelector(".saved").textContent = "";
+      toast(TEXT.saved);
+      context.look();
+    });
+  });
+  addEventListener("beforeunload", (event) => { if (dirty()) event.preventDefault(); });
+
+  function offer(employee) {
+    const orders = possible(employee);
+    for (const button of pane.querySelectorAll("[data-order]")) {
+      const verb = button.dataset.order;
+      button.hidden = ["pause", "resume"].includes(verb) && !orders.includes(verb);
+      button.disabled = !orders.includes(verb);
+    }
+    form.inert = employee.state === "retired";
+  }
+  context.listeners.add(offer);
+  pane.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-order]");
+    if (button) busy(button, async () => { if (await order(button.dataset.order, context.employee, context.grace)) context.look(); });
+  });
+}
