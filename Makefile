@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 SETUP := python3 -m tools.setup
 
-.PHONY: help run down purge image test test-fast test-parts test-e2e e2e bench lint format
+.PHONY: help run down purge image test test-fast test-parts test-browser test-e2e e2e bench lint format
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 run:             ## install what is missing, start everything, print URL and login
@@ -13,12 +13,14 @@ purge:           ## down, then remove this instance's volumes and data (asks fir
 	@$(SETUP) purge
 image:           ## build the container images
 	@$(SETUP) image
-test:            ## all tests: fast, then real parts, then end to end
+test:            ## all tests: fast, real parts, pages in a browser, end to end
 	@$(SETUP) test
 test-fast:       ## tests that need nothing but Python and git
 	@$(SETUP) test fast
 test-parts:      ## tests on real Docker, Pulumi, PowerDNS, Caddy, Prometheus, PostgreSQL
 	@$(SETUP) test parts
+test-browser:    ## the web app's pages in a real browser (no Docker)
+	@$(SETUP) test browser
 test-e2e:        ## a whole platform, from the outside
 	@$(SETUP) test e2e
 e2e:             ## hire Pulse and verify the full flow in a real browser (screenshots: .build/e2e)

@@ -196,12 +196,15 @@ def create_customer(obj: Context, customer_id: str, name: str, seats: int,
 @click.pass_obj
 def set_seats(obj: Context, customer_id: str, seats: int, as_machine: bool) -> None:
     """Change how many seats a customer has."""
-    _, sha = changes.set_seats(obj.store, obj.author(), customer_id, max_employees=seats)
+    made, sha = changes.set_seats(obj.store, obj.author(), customer_id, max_employees=seats)
     notify(obj.instance.socket)
     if as_machine:
         show_json({"customer": customer_id, "seats": seats, "commit": sha})
     else:
         console.print(f"{customer_id} has {seats} seats, commit {sha[:10]}")
+        if made.plan is not None:
+            console.print("[yellow]It has a plan:[/] if it pays for one, the next comparison sets "
+                          "its seats back to what is paid for.")
 
 
 def _committed(obj: Context, employee: Employee, sha: str, done: str, wait: bool,

@@ -37,7 +37,8 @@ def examine(instance: Instance, status: StatusStore) -> list[Finding]:
     checks: list[Callable[[], Iterator[Finding]]] = [
         _programs, lambda: _docker(instance), lambda: _disk(instance),
         lambda: _secrets(instance), lambda: _documents(instance),
-        lambda: _reconciler(instance), lambda: _web(instance), lambda: _name(instance),
+        lambda: _reconciler(instance), lambda: _web(instance), lambda: _walls(instance),
+        lambda: _swap(instance), lambda: _name(instance),
         lambda: _fleet(status)]
     findings = []
     for check in checks:
@@ -127,6 +128,27 @@ def _web(instance: Instance) -> Iterator[Finding]:
                           f"`make run`; logs are in {instance.logs_path}")
         finally:
             connection.close()
+
+
+def _walls(instance: Instance) -> Iterator[Finding]:
+    """Whether the web app runs confined (tools/confine.py)."""
+    try:
+        pid = (instance.run_path / "webapp.pid").read_text().split()[0]
+        flags = Path(f"/proc/{pid}/status").read_text()
+    except (OSError, IndexError):
+        return  # that it does not run is said elsewhere
+    confined = "CapEff:\t0000000000000000" in flags and "NoNewPrivs:\t1" in flags
+    yield Finding("web app is confined", "ok" if confined else "warn",
+                  "no Docker socket, no secrets" if confined else "it runs without walls",
+                  "" if confined else "install bubblewrap, then `make down` and `make run`")
+
+
+def _swap(instance: Instance) -> Iterator[Finding]:
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(lines["SwapFree"].split()[0]) / 2**20
+    yield Finding("swap", "ok" if free >= 1 else "warn", f"{free:.0f} GiB free",
+                  "" if free >= 1 else "idle employees are stopped instead of paused, and wake "
+                  "slowly: see docs/operations.md, Sleeping employees")
 
 
 def _name(instance: Instance) -> Iterator[Finding]:

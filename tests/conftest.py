@@ -11,14 +11,22 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
+from playwright.sync_api import expect
 from sqlalchemy import text
 
 from state_repo.documents import NetworkPool, Platform, Resources
 from state_repo.instance import LABEL_INSTANCE, PORTS, Instance
 from state_repo.status import engine_for
+
+# What takes long, an example or a page, says something about the machine, not about the code.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
+expect.set_options(timeout=15_000)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,14 +46,14 @@ def free_ports() -> dict[str, int]:
     return ports
 
 
-def new_instance(data: Path) -> Instance:
+def new_instance(data: Path, domain: str = "iw.localhost") -> Instance:
     """An instance with a random prefix, free ports, and a small pool of its own."""
     taken = docker("network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}}{{end}}",
                    *docker("network", "ls", "-q")) if shutil.which("docker") else []
     block = secrets.choice([n for n in range(64) if not any(
         subnet.startswith(f"10.{128 + n}.") for subnet in taken)])
     made = Instance(id=secrets.token_hex(4), data=data, prefix=f"t{secrets.token_hex(2)}",
-                    ports=free_ports(), network_pool=f"10.{128 + block}.0.0/16")
+                    domain=domain, ports=free_ports(), network_pool=f"10.{128 + block}.0.0/16")
     made.save()
     return made
 
@@ -104,6 +112,12 @@ def pulumi() -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
+    with throwaway_postgres() as url:
+        yield url
+
+
+@contextmanager
+def throwaway_postgres() -> Iterator[str]:
     """A throw-away PostgreSQL, as a user that is not root."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not found:
@@ -121,13 +135,15 @@ def postgres_server() -> Iterator[str]:
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     ready = [str(found[-1] / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     until = time.monotonic() + 20
-    while subprocess.run(ready, check=False).returncode != 0:
-        assert time.monotonic() < until, "PostgreSQL did not start"
-        time.sleep(0.05)
-    yield f"postgresql://iw@127.0.0.1:{port}/postgres"
-    server.send_signal(signal.SIGINT)  # a fast shutdown: it does not wait for open connections
-    server.wait(20)
-    shutil.rmtree(folder)
+    try:
+        while subprocess.run(ready, check=False).returncode != 0:
+            assert time.monotonic() < until, "PostgreSQL did not start"
+            time.sleep(0.05)
+        yield f"postgresql://iw@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGINT)  # a fast shutdown: it waits for no open connection
+        server.wait(60)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 What a person wrote last says what happens: `SAY some words` answers "(scripted) some words", and
 `TOOL name {"json": "arguments"}` calls that tool and then repeats what the tool said. Anything else
-is answered with "I heard: …". Usage is a fixed number of tokens, so that tests can count money.
+is answered with "I heard: …". A quiz (`webapp.quiz.paper`) is answered by `quiz_taker`, from the
+system prompt and from the documents that it names, which are read with the tool `read`. Usage is a
+fixed number of tokens, so that tests can count money.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import json
 import threading
 import time
 from typing import Any
+
+from tests import quiz_taker
 
 KEY = "sk-the-provider-s-own-key"
 
@@ -104,6 +108,9 @@ def _text(message: dict[str, Any]) -> str:
 def answer(body: dict[str, Any]) -> dict[str, Any]:
     """`content`, or `tool_calls`."""
     messages = body["messages"]
+    quiz = _quiz(messages)
+    if quiz is not None:
+        return quiz
     # The gateway adds messages of its own (the time, what runs) after what a person wrote or what
     # a tool said.
     asked: list[str] = []
@@ -125,6 +132,25 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
                 "id": f"call_{len(messages)}", "type": "function",
                 "function": {"name": name, "arguments": arguments.strip() or "{}"}}]}
     return {"content": f"I heard: {' '.join(asked)[-200:]}"}
+
+
+def _quiz(messages: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What comes next in a quiz, if the newest turn is one: reading, then the answers."""
+    asked = next((i for i in reversed(range(len(messages))) if messages[i]["role"] == "user"
+                  and quiz_taker.is_quiz(_text(messages[i]))), None)
+    later = messages[asked + 1:] if asked is not None else []
+    if asked is None or any(m["role"] == "assistant" and not m.get("tool_calls") for m in later):
+        return None
+    text = _text(messages[asked])
+    named = quiz_taker.documents(text)
+    if named and not any(m["role"] == "tool" for m in later):
+        return {"content": None, "tool_calls": [{
+            "id": f"call_{n}", "type": "function", "function": {
+                "name": "read", "arguments": json.dumps({"path": f"/shared/text/{name}.md"})}}
+            for n, name in enumerate(named)]}
+    read = [_text(m) for m in messages if m["role"] in ("system", "developer")]
+    read += [_text(m) for m in later if m["role"] == "tool"]
+    return {"content": quiz_taker.answers(text, "\n".join(read))}
 
 
 def _reason(body: dict[str, Any]) -> str:

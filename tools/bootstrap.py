@@ -19,7 +19,14 @@ from pathlib import Path
 
 from policies.documents import check_customer
 from state_repo import changes
-from state_repo.documents import NetworkPool, OfferedModel, Platform
+from state_repo.documents import (
+    NetworkPool,
+    OfferedModel,
+    Plan,
+    PlanLimits,
+    Platform,
+    SeatRange,
+)
 from state_repo.instance import LABEL_INSTANCE, PORTS, Instance, InstanceError
 from state_repo.store import Author, Store
 from webapp import accounts
@@ -35,6 +42,19 @@ PROVIDERS = {
     "GEMINI_API_KEY": ("provider-gemini", OfferedModel(
         "gemini/gemini-2.5-flash", None, None, 0.3, 2.5, 1_000_000, 16_384)),
 }
+# A first catalogue, to be edited in platform.yaml; `iw billing doctor` says what Stripe needs.
+PLANS = {
+    "starter": Plan("Starter", 4900, trial_days=14, seats=SeatRange(1, 1, 3),
+                    description="One employee, to see what it can do for you.",
+                    limits=PlanLimits(1.0, 3072), model_budget_usd=10.0),
+    "team": Plan("Team", 7900, trial_days=14, seats=SeatRange(3, 1, 20),
+                 description="A few employees that share what your company knows.",
+                 limits=PlanLimits(2.0, 4096), model_budget_usd=25.0),
+    "business": Plan("Business", 14900, seats=SeatRange(10, 5, 100),
+                     description="Many employees, with room for heavy work.",
+                     limits=PlanLimits(4.0, 8192), model_budget_usd=60.0),
+}
+STRIPE = ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")
 _POOLS = ("10.192.0.0/12", "10.208.0.0/12", "10.224.0.0/12", "10.176.0.0/12", "10.160.0.0/12",
           "10.144.0.0/12", "10.128.0.0/12")
 
@@ -66,14 +86,15 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
         store.install_hooks()
 
     offered = offered_model(made, os.environ)
+    keep_stripe_keys(made, os.environ)
 
     def prepared(old: Platform) -> Platform:
         if not old.images:
             old = Platform(images={}, network=NetworkPool(pool=made.network_pool),
                            warm_per_customer=1)
         models = old.models | ({"default": offered} if offered else {})
-        return replace(old, images=old.images | images, models=models)
-    changes.set_platform(store, SETUP, "Set the platform's images and models", prepared)
+        return replace(old, images=old.images | images, models=models, plans=old.plans or PLANS)
+    changes.set_platform(store, SETUP, "Set the platform's images, models and plans", prepared)
     accounts.prepare(made)
     if not demo:
         return
@@ -81,10 +102,23 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
         changes.create_customer(store, SETUP, "acme", "Acme", 10)
     password = made.secrets_path / "demo-password"
     if not password.exists():
-        made.secrets_path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        password.touch(mode=0o600)
-        password.write_text(secrets.token_urlsafe(12) + "\n")
+        _keep_secret(password, secrets.token_urlsafe(12) + "\n")
     accounts.ensure(made, DEMO_EMAIL, password.read_text().strip(), customer="acme", role="owner")
+
+
+def keep_stripe_keys(made: Instance, environment: Mapping[str, str]) -> None:
+    """Stripe's keys go where the web app, within its walls, and `iw billing` find them."""
+    for variable in STRIPE:
+        if value := environment.get(variable, "").strip():
+            _keep_secret(made.secrets_path / "webapp" / variable.lower().replace("_", "-"), value)
+
+
+def _keep_secret(path: Path, text: str) -> None:
+    if not path.parent.parent.exists():  # mkdir gives its mode to the last folder alone
+        path.parent.parent.mkdir(parents=True, mode=0o700)
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+    path.write_text(text)
 
 
 def offered_model(made: Instance, environment: Mapping[str, str]) -> OfferedModel | None:
@@ -92,10 +126,7 @@ def offered_model(made: Instance, environment: Mapping[str, str]) -> OfferedMode
     secrets' folder. None without a key: the demo model, or what platform.yaml says."""
     for variable, (secret, model) in PROVIDERS.items():
         if key := environment.get(variable, "").strip():
-            made.secrets_path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path = made.secrets_path / secret
-            path.touch(mode=0o600)
-            path.write_text(key)
+            _keep_secret(made.secrets_path / secret, key)
             base = environment.get("OPENAI_BASE_URL") if variable == "OPENAI_API_KEY" else None
             return replace(model, secret=secret, api_base=base)
     return None

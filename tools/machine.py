@@ -17,9 +17,11 @@ BUILD = ROOT / ".build"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 PULUMI_VERSION = "v3.259.0"
+STRIPE_MOCK = "github.com/stripe/stripe-mock@v0.203.0"
 # program -> Debian package
 PROGRAMS = {"git": "git", "iptables": "iptables", "mmdebstrap": "mmdebstrap",
-            "dockerd": "docker.io", "setpriv": "util-linux", "ps": "procps"}
+            "dockerd": "docker.io", "setpriv": "util-linux", "ps": "procps",
+            "bwrap": "bubblewrap"}
 TEST_PROGRAMS = {"dig": "bind9-dnsutils", "promtool": "prometheus", "chromium": "chromium"}
 
 
@@ -96,6 +98,27 @@ def pulumi() -> Path:
             cwd=source, log=BUILD / "pulumi.log")
         fresh.rename(built)
     link = BUILD / "bin" / "pulumi"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink() or link.readlink() != built:
+        link.unlink(missing_ok=True)
+        link.symlink_to(built)
+    return link
+
+
+def stripe_mock() -> Path:
+    """The server that knows Stripe's own description of its API, for tests: built from a pinned Go
+    module into the shared cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "instantworker"
+    built = cache / f"stripe-mock-{STRIPE_MOCK.rpartition('@')[2]}"
+    if not built.exists():
+        folder = cache / f"{built.name}.{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        run([_go(), "install", "-trimpath", STRIPE_MOCK],
+            "check the network and GOPROXY, then run this again", log=BUILD / "stripe-mock.log",
+            env=os.environ | {"GOBIN": str(folder)})
+        (folder / "stripe-mock").rename(built)
+        folder.rmdir()
+    link = BUILD / "bin" / "stripe-mock"
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink() or link.readlink() != built:
         link.unlink(missing_ok=True)

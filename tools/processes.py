@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+from tools import confine
 from tools.machine import PYTHON, ROOT
 from tools.steps import StepError
 
 NAMES = ("reconciler", "webapp")
+CONFINED = frozenset({"webapp"})
 
 
 def started_at(pid: int) -> str | None:
@@ -40,12 +43,21 @@ def start(data: Path, name: str, env: dict[str, str] | None = None) -> int:
         return running
     for folder in ("run", "logs"):
         (data / folder).mkdir(parents=True, exist_ok=True)
+    command = [str(PYTHON), "-m", name, "--data", str(data)]
+    walls = confine.walls(data) if name in CONFINED else []
     with (data / "logs" / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            [str(PYTHON), "-m", name, "--data", str(data)], cwd=ROOT, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=log, start_new_session=True, env=os.environ | (env or {}))
-    (data / "run" / f"{name}.pid").write_text(f"{process.pid} {started_at(process.pid)}\n")
-    return process.pid
+        told, tells = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [*walls, *(["--info-fd", str(tells)] if walls else []), *command], cwd=ROOT,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=os.environ | (env or {}), pass_fds=[tells] if walls else [])
+        finally:
+            os.close(tells)
+        with os.fdopen(told) as info:
+            pid = json.loads(info.read())["child-pid"] if walls else process.pid
+    (data / "run" / f"{name}.pid").write_text(f"{pid} {started_at(pid)}\n")
+    return pid
 
 
 def stop(data: Path, name: str, patience_s: float = 30.0) -> bool:

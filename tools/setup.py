@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
-from tools import images, machine, processes
+from state_repo.instance import Instance
+from tools import frontend, images, machine, processes
 from tools.machine import BUILD, PYTHON, ROOT
 from tools.steps import StepError, run, step
 
-TESTS = {"fast": "not parts and not e2e", "parts": "parts", "e2e": "e2e"}
+TESTS = {"fast": "not parts and not browser and not e2e", "parts": "parts", "browser": "browser",
+         "e2e": "e2e"}
 FLOW = "employee"  # `make e2e`: a hire, the whole flow, in a real browser
 READY_S = 120.0
 
@@ -32,8 +36,13 @@ def install(*, tests: bool = False) -> None:
     with step("Python environment"):
         machine.environment(("requirements.txt", "requirements-dev.txt") if tests
                             else ("requirements.txt",))
+    with step("front-end packages"):
+        frontend.vendor()
     with step("Pulumi CLI"):
         machine.pulumi()
+    if tests:
+        with step("stripe-mock"):
+            machine.stripe_mock()
     with step("Docker"):
         machine.docker(data_folder() / "logs")
 
@@ -46,18 +55,17 @@ def up() -> None:
         run([str(PYTHON), "-m", "tools.bootstrap", "--data", str(data),
              "--images", json.dumps(references)],
             "read the message above; `./iw doctor` looks at the rest", cwd=ROOT)
-    instance = json.loads((data / "instance.json").read_text())
+    instance = Instance.load(data)
     for name in processes.NAMES:
         with step(f"start {name}"):
             processes.start(data, name)
     with step("platform: firewall, DNS, edge, model proxy, monitoring"):
-        _wait_for_platform(data, instance)
+        _wait_for_platform(instance)
     password = (data / "secrets" / "demo-password").read_text().strip()
-    url = f"http://app.{instance['domain']}:{instance['ports']['edge']}"
     print(f"""
   InstantWorker runs ({time.monotonic() - began:.1f} s).
 
-    Dashboard   {url}
+    Dashboard   {instance.app_url}
     Login       demo@acme.test   password  {password}
 
     Hire        ./iw hire --customer acme --name Pulse --role "Marketing assistant"
@@ -66,23 +74,38 @@ def up() -> None:
 """)
 
 
-def _wait_for_platform(data: Path, instance: dict) -> None:
+def _wait_for_platform(instance: Instance) -> None:
     """Until the dashboard answers through the edge and the loop says that all is applied."""
     until, last = time.monotonic() + READY_S, ""
-    health = f"http://127.0.0.1:{instance['ports']['edge']}/healthz"
-    question = urllib.request.Request(health, headers={"Host": f"app.{instance['domain']}"})
     while time.monotonic() < until:
         for name in processes.NAMES:
-            processes.check_alive(data, name)
+            processes.check_alive(instance.data, name)
         try:
-            with urllib.request.urlopen(question, timeout=2) as answer:
-                if answer.status == 200 and _applied(data):
-                    return
-        except OSError as error:
+            if _edge_answers(instance) and _applied(instance.data):
+                return
+        except (OSError, http.client.HTTPException) as error:
             last = str(error)
         time.sleep(0.15)
     raise StepError(f"the dashboard did not answer within {READY_S:.0f} s ({last})",
-                    f"./iw doctor; the reconciler's log is {data / 'logs' / 'reconciler.log'}")
+                    f"./iw doctor; the reconciler's log is "
+                    f"{instance.data / 'logs' / 'reconciler.log'}")
+
+
+def _edge_answers(instance: Instance) -> bool:
+    """Asked as a browser would: by the dashboard's name, in https where the edge speaks it (then
+    by the authority that the edge itself made)."""
+    address = "127.0.0.1" if instance.bind == "0.0.0.0" else instance.bind
+    connection = http.client.HTTPConnection(instance.app_host, instance.ports["edge"], timeout=2)
+    connection.sock = socket.create_connection((address, instance.ports["edge"]), timeout=2)
+    if instance.app_url.startswith("https:"):
+        authority = instance.data / "data/edge/caddy/pki/authorities/local/root.crt"
+        trust = ssl.create_default_context(cafile=str(authority))
+        connection.sock = trust.wrap_socket(connection.sock, server_hostname=instance.app_host)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()
 
 
 def _applied(data: Path) -> bool:

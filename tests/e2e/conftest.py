@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import light_platform, new_instance, remove_all
 from tests.e2e.house import House, until
+from tests.fake_provider import FakeProvider
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +28,10 @@ def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulu
     finally:
         made.stop()
         remove_all(instance)
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[FakeProvider]:
+    made = FakeProvider()
+    yield made
+    made.close()

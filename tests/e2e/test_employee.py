@@ -4,58 +4,31 @@ a fake model provider that follows a script."""
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, expect
 
-from stacks import cgroup
 from state_repo import changes
-from state_repo.documents import NetworkPool, OfferedModel, Platform, Resources, Sleep
-from tests.conftest import ROOT, docker, new_instance, remove_all
-from tests.e2e.house import ENGINEER, PASSWORD, House, until
+from state_repo.documents import Sleep
+from tests.conftest import docker
+from tests.e2e.house import ENGINEER, House, until
+from tests.e2e.work import Visitor, chromium, inside, signed_in, tool, working_house
 from tests.fake_provider import KEY, FakeProvider
 
 pytestmark = [pytest.mark.e2e, pytest.mark.employee]
-SHOTS = Path(os.environ.get("IW_ARTEFACTS") or ROOT / ".build" / "e2e")
-SIZE = Resources(1.0, 2560, 512)
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[FakeProvider]:
-    made = FakeProvider()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulumi: str,
           provider: FakeProvider) -> Iterator[House]:
-    """A platform whose employees are real, with the customers acme and bolt."""
-    data: Path = tmp_path_factory.mktemp("work")
-    data.chmod(0o755)
-    instance = new_instance(data)
-    instance.secrets_path.mkdir(mode=0o700)
-    (instance.secrets_path / "provider-test").write_text(KEY)
-    scripted = OfferedModel("openai/scripted", "provider-test", provider.url, 0.5, 1.5)
-    made = House(instance, Platform(
-        images=images, network=NetworkPool(instance.network_pool, 25), defaults=SIZE,
-        models={"default": scripted}))
-    made.customer("acme", 4)
-    made.customer("bolt", 4)
-    made.start()
-    try:
-        until(lambda: made.status.stack("platform") and made.is_synced(), "the platform is up", 120,
-              made)
+    with working_house(tmp_path_factory.mktemp("work"), images, provider) as made:
         yield made
-    finally:
-        made.stop()
-        remove_all(instance)
 
 
 @pytest.fixture(scope="module")
@@ -65,80 +38,16 @@ def pulse(house: House) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as player:
-        made = player.chromium.launch(executable_path="/usr/bin/chromium", args=[
-            "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP *.iw.localhost 127.0.0.1"])
+    with chromium() as made:
         yield made
-        made.close()
-
-
-class Visitor:
-    """A signed-in owner with one employee's workspace open."""
-
-    def __init__(self, house: House, browser: Browser, customer: str = "acme", **options) -> None:
-        self.house = house
-        self.context = browser.new_context(**{"viewport": {"width": 1440, "height": 860}} | options)
-        self.page: Page = self.context.new_page()
-        self.page.goto(f"{house.instance.app_url}/sign-in")
-        self.page.get_by_label("E-mail").fill(f"ann@{customer}.test")
-        self.page.get_by_label("Password").fill(PASSWORD)
-        self.page.get_by_role("button", name="Sign in").click()
-        self.page.wait_for_url(f"{house.instance.app_url}/")
-
-    def open(self, employee: str) -> None:
-        self.employee = employee
-        self.page.goto(f"{self.house.instance.app_url}/employees/{employee}")
-
-    def frame(self, name: str) -> Frame:
-        """The chat's or the browser's frame, once it is past its ticket."""
-        host = getattr(self.house.instance, f"{name}_host")(self.employee)
-        return until(lambda: next((f for f in self.page.frames
-                                   if host in f.url and "__t=" not in f.url), None),
-                     f"the {name} frame of {self.employee}", 20)
-
-    def say(self, text: str, wanted: str, seconds: float = 60.0) -> float:
-        """Sends a chat message; returns the seconds until the answer is on the page."""
-        frame = self.frame("chat")
-        box = frame.locator("textarea").first
-        box.wait_for(timeout=90_000)  # a stopped employee takes a cold start to wake
-        before = frame.locator("body").inner_text().count(wanted)
-        began = time.monotonic()
-        box.fill(text)
-        box.press("Enter")
-        try:
-            until(lambda: frame.locator("body").inner_text().count(wanted) > before,
-                  f"{wanted!r} in the chat", seconds)
-        except AssertionError as error:
-            self.shot("failure")
-            log = inside(self.house, self.employee, "tail -c 3000 /data/state/logs/openclaw.log")
-            raise AssertionError(f"{error}\n{frame.locator('body').inner_text()[-800:]}\n{log}"
-                                 ) from None
-        return time.monotonic() - began
-
-    def watching(self) -> Frame:
-        frame = self.frame("browser")
-        expect(frame.locator("#state")).to_have_text("Watching live", timeout=30_000)
-        return frame
-
-    def shot(self, name: str) -> None:
-        self.page.screenshot(path=str(SHOTS / f"{name}.png"))
 
 
 @pytest.fixture(scope="module")
 def ann(house: House, browser: Browser, pulse: str) -> Iterator[Visitor]:
-    visitor = Visitor(house, browser)
+    visitor = signed_in(house, browser)
     visitor.open(pulse)
     yield visitor
     visitor.context.close()
-
-
-def tool(name: str, **arguments) -> str:
-    return f"TOOL {name} {json.dumps(arguments)}"
-
-
-def inside(house: House, employee: str, script: str) -> str:
-    return " ".join(docker("exec", house.instance.container_name(employee), "bash", "-c", script))
 
 
 def test_the_chat_answers_inside_our_page(ann, provider):
@@ -161,6 +70,16 @@ def test_the_customer_watches_the_browser_and_sees_what_the_agent_opens(ann, hou
       return r === 10 && g === 125 && b === 56; }"""
     desk.wait_for_function(green, timeout=20_000)
     ann.shot("browser")
+
+
+def test_its_screen_is_a_small_picture(ann, house, pulse):
+    ann.watching()
+    answer = house.api("acme", "GET", f"/customers/acme/employees/{pulse}/thumbnail")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/jpeg")
+    picture = Image.open(io.BytesIO(answer.content))
+    assert picture.size == (480, 300)
+    red, green, blue = picture.convert("RGB").getpixel((240, 240))  # the page that it opened
+    assert abs(red - 10) + abs(green - 125) + abs(blue - 56) < 30
 
 
 def test_a_watcher_acts_only_after_taking_over(ann):
@@ -262,7 +181,7 @@ def test_nothing_inside_the_container_holds_the_provider_s_key(house, pulse):
 
 
 def test_another_customer_gets_nothing(house, browser, pulse):
-    bob = Visitor(house, browser, "bolt")
+    bob = signed_in(house, browser, "bolt")
     page = bob.page.goto(f"{house.instance.app_url}/employees/{pulse}")
     assert page is not None and page.status == 404
     for host in (house.instance.chat_host(pulse), house.instance.browser_host(pulse)):
@@ -276,7 +195,7 @@ def test_another_customer_gets_nothing(house, browser, pulse):
 
 
 def test_a_phone_shows_one_pane_at_a_time(house, browser, pulse):
-    phone = Visitor(house, browser, viewport={"width": 390, "height": 780})
+    phone = signed_in(house, browser, viewport={"width": 390, "height": 780})
     phone.open(pulse)
     phone.frame("chat").locator("textarea").first.wait_for(timeout=30_000)
     phone.shot("phone-chat")
@@ -288,7 +207,7 @@ def test_a_phone_shows_one_pane_at_a_time(house, browser, pulse):
 
 
 def test_signing_out_closes_what_is_open(house, browser, pulse):
-    visitor = Visitor(house, browser)
+    visitor = signed_in(house, browser)
     visitor.open(pulse)
     desk = visitor.watching()
     visitor.page.evaluate("""async () => {
@@ -301,18 +220,19 @@ def test_signing_out_closes_what_is_open(house, browser, pulse):
         visitor.context.close()
 
 
-@pytest.mark.skipif(cgroup.swap_free() < 1 << 30, reason="without swap nobody sleeps")
 def test_asleep_it_wakes_on_a_visit(ann, house, pulse):
     ann.page.goto(f"{house.instance.app_url}/")  # nobody watches any more
     changes.set_platform(house.store, ENGINEER, "Sleep soon", lambda p: replace(
         p, sleep=Sleep(after_minutes=0.1)))
     until(lambda: house.status.employee(pulse).asleep_since, "Pulse asleep", 200, house)
+    ill = len(house.events("Degraded"))
     changes.set_platform(house.store, ENGINEER, "Sleep late", lambda p: replace(
         p, sleep=Sleep(after_minutes=60)))
     assert house.is_synced()
     ann.open(pulse)
     ann.say("SAY Good evening", "(scripted) Good evening", 90)
     assert house.status.employee(pulse).asleep_since is None
+    assert len(house.events("Degraded")) == ill, "to wake is not an illness"
 
 
 def test_a_blank_is_hired_in_no_time_and_has_no_past(house, browser, provider):
@@ -328,7 +248,7 @@ def test_a_blank_is_hired_in_no_time_and_has_no_past(house, browser, provider):
     assert hired == blank.id
     assert house.status.employee(hired).container_id == blank.container_id
     print(f"claimed and ready in {seconds:.1f} s")
-    bob = Visitor(house, browser, "bolt")
+    bob = signed_in(house, browser, "bolt")
     bob.open(hired)
     bob.say("SAY Quill here", "(scripted) Quill here")
     assert len(provider.requests) > asked, "the real model answers, not the stand-in"

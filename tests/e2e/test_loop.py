@@ -15,6 +15,7 @@ from stacks.unix_http import call
 from state_repo.documents import employee_path
 from tests.conftest import docker
 from tests.e2e.house import House, until
+from tools import processes
 
 pytestmark = pytest.mark.e2e
 
@@ -279,3 +280,23 @@ def test_a_vanished_file_stops_its_employee_and_keeps_its_files(house):
 def _author():
     from tests.e2e.house import ENGINEER
     return ENGINEER
+
+
+def test_the_web_app_sees_no_docker_no_secret_and_no_other_process(house):
+    pid = processes.pid_of(house.instance.data, "webapp")
+    status = dict(line.split(":\t", 1) for line in
+                  Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    assert int(status["CapEff"], 16) == 0 and status["NoNewPrivs"] == "1"
+    inside = Path(f"/proc/{pid}/root")
+    data = inside / house.instance.data.relative_to("/")
+    assert not (inside / "run/docker.sock").exists()
+    assert {path.name for path in (data / "secrets").iterdir()} == {"webapp"}
+    assert list((data / "pulumi").iterdir()) == [] and list((data / "run/edge").iterdir()) == []
+    assert (data / "run/reconciler.sock").exists()
+    mounts = {line.split()[4]: line.split()[5].split(",") for line in
+              Path(f"/proc/{pid}/mountinfo").read_text().splitlines()}
+    for path in ("/", str(house.instance.data / "state.git/hooks"),
+                 str(house.instance.data / "run")):
+        assert "ro" in mounts[path], path
+    tree = status["NSpid"].split()
+    assert tree[-1] == "1", "the first of a tree of processes of its own"

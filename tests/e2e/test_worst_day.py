@@ -55,14 +55,15 @@ def wait_for_engine(house: House) -> None:
 def test_kill_9_at_any_moment(house, team, delay):
     """From before the plan, through the apply, to before the status is written."""
     made, _ = changes.hire(house.store, ENGINEER, "bolt", "Victim", "Tester")
-    house.iw("status")
-    wait_for_engine(house)
-    time.sleep(delay)
-    house.kill()
-    house.start("reconciler")
-    until(lambda: house.answers(made.id, "bolt"), "the hire is finished", 45, house)
-    all_is_well(house, team)
-    house.iw("retire", made.id, "--yes")
+    try:
+        wait_for_engine(house)
+        time.sleep(delay)
+        house.kill()
+        house.start("reconciler")
+        until(lambda: house.answers(made.id, "bolt"), "the hire is finished", 45, house)
+        all_is_well(house, team)
+    finally:
+        house.iw("retire", made.id, "--yes")
 
 
 def test_two_reconcilers_at_once(house, team):
@@ -125,7 +126,6 @@ def test_docker_restarted_during_an_apply(house, team):
     pid = int(pid_file.read_text())
     command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
     made, _ = changes.hire(house.store, ENGINEER, "acme", "Storm", "Tester")
-    house.iw("status")
     wait_for_engine(house)
     subprocess.run(["kill", str(pid)], check=True)
     until(lambda: processes.started_at(pid) is None, "Docker is down", 40, house)

@@ -100,3 +100,14 @@ def test_without_a_reconciler_nothing_is_called_synced(data):
     assert found["observed"] is False
     assert [s["sync_status"] for s in found["stacks"]] == ["Unknown"]
     assert "does not answer" in run(data, "status").output
+
+
+def test_billing_says_what_is_so_without_the_web_app(data):
+    from operator_cli import billing
+    assert billing
+    done = run(data, "billing", "doctor", "--json")
+    found = {f["name"]: f for f in json.loads(done.output)}
+    assert done.exit_code == 0 and "nothing is charged" in found["mode"]["found"]
+    done = run(data, "billing", "reconcile")
+    assert done.exit_code == 0 and "0 subscriptions compared" in done.output
+    assert run(data, "billing", "list", "--json").output.strip() == "[]"

@@ -1,0 +1,142 @@
+"""Employees at work, for tests: a platform of real employees, its visitors in a real Chromium."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
+
+from state_repo.documents import NetworkPool, OfferedModel, Platform, Resources
+from tests.conftest import ROOT, docker, new_instance, remove_all
+from tests.e2e.house import PASSWORD, House, until
+from tests.fake_provider import KEY, FakeProvider
+
+SHOTS = Path(os.environ.get("IW_ARTEFACTS") or ROOT / ".build" / "e2e")
+SIZE = Resources(1.0, 2560, 512)
+
+
+@contextmanager
+def working_house(data: Path, images: dict[str, str], provider: FakeProvider,
+                  domain: str = "iw.localhost") -> Iterator[House]:
+    """A platform whose employees are real, with the customers acme and bolt."""
+    data.chmod(0o755)
+    instance = new_instance(data, domain)
+    instance.secrets_path.mkdir(mode=0o700)
+    (instance.secrets_path / "provider-test").write_text(KEY)
+    scripted = OfferedModel("openai/scripted", "provider-test", provider.url, 0.5, 1.5)
+    made = House(instance, Platform(
+        images=images, network=NetworkPool(instance.network_pool, 25), defaults=SIZE,
+        models={"default": scripted}))
+    made.customer("acme", 4)
+    made.customer("bolt", 4)
+    made.start()
+    try:
+        until(lambda: made.status.stack("platform") and made.is_synced(), "the platform is up", 120,
+              made)
+        yield made
+    finally:
+        made.stop()
+        remove_all(instance)
+
+
+def chromium_options(domain: str = "iw.localhost", authority: str | None = None) -> dict[str, Any]:
+    """Debian's Chromium, which finds the domain on this machine. `authority`: the certificate
+    (PEM) that signs the edge's own, and that it believes beside the usual ones."""
+    options = ["--no-sandbox", "--disable-gpu",
+               f"--host-resolver-rules=MAP *.{domain} 127.0.0.1"]
+    if authority is not None:
+        options.append(f"--ignore-certificate-errors-spki-list={_key_digest(authority)}")
+    return {"executable_path": "/usr/bin/chromium", "args": options}
+
+
+@contextmanager
+def chromium(domain: str = "iw.localhost", authority: str | None = None) -> Iterator[Browser]:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as player:
+        made = player.chromium.launch(**chromium_options(domain, authority))
+        yield made
+        made.close()
+
+
+def _key_digest(certificate: str) -> str:
+    """What Chromium calls an SPKI: the SHA-256 of the public key's DER, in base64."""
+    key = subprocess.run(["openssl", "x509", "-pubkey", "-noout"], input=certificate.encode(),
+                         capture_output=True, check=True).stdout
+    lines = [line for line in key.decode().splitlines() if not line.startswith("-----")]
+    return base64.b64encode(hashlib.sha256(base64.b64decode("".join(lines))).digest()).decode()
+
+
+def signed_in(house: House, browser: Browser, customer: str = "acme", **options) -> Visitor:
+    """The customer's owner, in a browser of their own."""
+    context = browser.new_context(**{"viewport": {"width": 1440, "height": 860}} | options)
+    page = context.new_page()
+    page.goto(f"{house.instance.app_url}/sign-in")
+    page.get_by_label("E-mail").fill(f"ann@{customer}.test")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url(f"{house.instance.app_url}/")
+    return Visitor(house, page)
+
+
+class Visitor:
+    """Somebody with one employee's workspace open."""
+
+    def __init__(self, house: House, page: Page) -> None:
+        self.house, self.page, self.context = house, page, page.context
+
+    def open(self, employee: str) -> None:
+        self.employee = employee
+        self.page.goto(f"{self.house.instance.app_url}/employees/{employee}")
+
+    def frame(self, name: str) -> Frame:
+        """The chat's or the browser's frame, once it is past its ticket."""
+        host = getattr(self.house.instance, f"{name}_host")(self.employee)
+        def found() -> Frame | None:
+            self.page.wait_for_timeout(50)  # the driver learns of frames only while it is asked
+            return next((f for f in self.page.frames if host in f.url and "__t=" not in f.url),
+                        None)
+        return until(found, f"the {name} frame of {self.employee}", 20)
+
+    def say(self, text: str, wanted: str, seconds: float = 60.0) -> float:
+        """Sends a chat message; returns the seconds until the answer is on the page."""
+        frame = self.frame("chat")
+        box = frame.locator("textarea").first
+        box.wait_for(timeout=90_000)  # a stopped employee takes a cold start to wake
+        before = frame.locator("body").inner_text().count(wanted)
+        began = time.monotonic()
+        box.fill(text)
+        box.press("Enter")
+        try:
+            until(lambda: frame.locator("body").inner_text().count(wanted) > before,
+                  f"{wanted!r} in the chat", seconds)
+        except AssertionError as error:
+            self.shot("failure")
+            log = inside(self.house, self.employee, "tail -c 3000 /data/state/logs/openclaw.log")
+            raise AssertionError(f"{error}\n{frame.locator('body').inner_text()[-800:]}\n{log}"
+                                 ) from None
+        return time.monotonic() - began
+
+    def watching(self) -> Frame:
+        frame = self.frame("browser")
+        expect(frame.locator("#state")).to_have_text("Watching live", timeout=30_000)
+        return frame
+
+    def shot(self, name: str) -> None:
+        self.page.screenshot(path=str(SHOTS / f"{name}.png"))
+
+
+def tool(name: str, **arguments) -> str:
+    return f"TOOL {name} {json.dumps(arguments)}"
+
+
+def inside(house: House, employee: str, script: str) -> str:
+    return " ".join(docker("exec", house.instance.container_name(employee), "bash", "-c", script))
