@@ -1,16 +1,18 @@
 """Git's `update` hook: the same rules on whatever is pushed, branch or main.
 
 Called by git in the bare repo as `update <ref> <old> <new>`; prints every violation of the
-customers that the push changes, and refuses it when there is one.
+customers that the push changes (of all, when it changes platform.yaml), and refuses it when it
+makes something worse than it was.
 """
 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from policies.documents import check_customer, check_platform
-from state_repo.documents import Violation
+from state_repo.documents import Violation, worsened
 from state_repo.parsing import DocumentError
 from state_repo.store import Store
 
@@ -18,25 +20,23 @@ _NOTHING = "0" * 40
 
 
 def violations_of(store: Store, old: str, new: str) -> list[Violation]:
-    """Every violation in what `new` changes against `old` (a commit, or zeros for none)."""
+    """What `new` makes worse than `old` (a commit, or zeros for a new branch: then main)."""
+    before = old if old != _NOTHING else store.head()
     try:
-        snapshot = store.snapshot(new)
-        before = store.snapshot(old).customers if old != _NOTHING else {}
+        found = check_platform(store.platform(new))
+        if before is not None:
+            with suppress(DocumentError):  # a broken platform.yaml is mended by a push
+                found = worsened(check_platform(store.platform(before)), found)
+        return found + store.worse(before, new)
     except DocumentError as error:
         return list(error.violations)
-    found = check_platform(snapshot.platform)
-    for customer, state in snapshot.customers.items():
-        if customer in before and before[customer].digest == state.digest:
-            continue
-        found += state.violations or check_customer(store.view(new, customer))
-    return found
 
 
 def main(arguments: list[str]) -> int:
     _, old, new = arguments
     if new == _NOTHING:  # a branch is removed
         return 0
-    found = violations_of(Store(Path.cwd()), old, new)
+    found = violations_of(Store(Path.cwd(), rules=check_customer), old, new)
     for violation in found:
         print(violation)
     if found:

@@ -20,7 +20,7 @@ def seats(view: CustomerView) -> Iterator[Violation]:
         yield Violation(
             view.customer.path, 0, "spec.maxEmployees",
             f"is {view.customer.max_employees}, and {taken} employees would hold a seat",
-            "retire an employee, or add seats")
+            "retire an employee, or add seats", taken - view.customer.max_employees)
 
 
 def sizes(view: CustomerView) -> Iterator[Violation]:
@@ -39,7 +39,7 @@ def too_large(wanted: Resources, platform: Platform, path: str,
         if value > most:
             yield Violation(path, 0, f"{at}.{field}",
                             f"is {value:g}, and the platform allows at most {most:g}",
-                            "lower it, or raise limits in platform.yaml")
+                            "lower it, or raise limits in platform.yaml", value - most)
 
 
 def owners(view: CustomerView) -> Iterator[Violation]:
@@ -76,7 +76,8 @@ def plan(view: CustomerView) -> Iterator[Violation]:
     if view.customer.max_employees > bought.seats.max:
         yield Violation(path, 0, "spec.maxEmployees", f"is {view.customer.max_employees}, and the "
                         f"plan {name} has at most {bought.seats.max} seats",
-                        "lower it, or choose a larger plan")
+                        "lower it, or choose a larger plan",
+                        view.customer.max_employees - bought.seats.max)
     for employee in _present(view):
         for field, value, most in (
                 ("resources.cpus", employee.resources.cpus, bought.limits.cpus),
@@ -86,7 +87,7 @@ def plan(view: CustomerView) -> Iterator[Violation]:
             if value > most:
                 yield Violation(employee.path, 0, f"spec.{field}", f"is {value:g}, and the plan "
                                 f"{name} allows at most {most:g}",
-                                "lower it, or choose a larger plan")
+                                "lower it, or choose a larger plan", value - most)
 
 
 def subnet(view: CustomerView) -> Iterator[Violation]:
@@ -114,12 +115,17 @@ def room(view: CustomerView) -> Iterator[Violation]:
     """The customer's network has an address for every seat."""
     if view.customer is None:
         return
-    # The network, the broadcast and the gateway's address are nobody's.
-    fits = 2 ** (32 - view.platform.network.prefix_length) - 3
+    try:
+        network = ipaddress.ip_network(view.customer.subnet)
+    except ValueError:
+        return  # `subnet` says so
+    fits = network.num_addresses - 3  # the network, the broadcast and the gateway are nobody's
     if view.customer.max_employees > fits:
         yield Violation(view.customer.path, 0, "spec.maxEmployees",
-                        f"is {view.customer.max_employees}, and its network has {fits} addresses",
-                        "lower it, or give the platform larger subnets (network.prefixLength)")
+                        f"is {view.customer.max_employees}, and its network has {fits} "
+                        "addresses", "lower it, or set network.prefixLength in platform.yaml to a "
+                        "smaller number and give this customer a subnet of that size "
+                        "(spec.network.subnet)", view.customer.max_employees - fits)
 
 
 CUSTOMER_RULES: tuple[Rule, ...] = (seats, sizes, owners, models, plan, subnet, room)

@@ -7,6 +7,7 @@ One file a document (`platform.yaml`, `customers/<customer>/customer.yaml`,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,17 +32,28 @@ def lesson_path(customer: str, lesson: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing wrong with one field. `line` counts from 1; 0 where there is no line (yet)."""
+    """One thing wrong with one field. `line` counts from 1; 0 where there is no line (yet).
+    `excess`: by how much a limit is passed, so that less can be told from more."""
 
     path: str
     line: int
     field: str
     message: str
     fix: str
+    excess: float = 0.0
 
     def __str__(self) -> str:
         where = f"{self.path}:{self.line}" if self.line else self.path
         return f"{where} {self.field}: {self.message}; {self.fix}"
+
+
+def worsened(before: Iterable[Violation], after: Iterable[Violation]) -> list[Violation]:
+    """What is wrong after a change and was not as wrong before it. A change that leaves a
+    violation as it is, or lessens it, is no worse: who is in violation can still be paused."""
+    def key(violation: Violation) -> tuple[str, str, str]:
+        return violation.path, violation.field, violation.fix  # several rules may name one field
+    known = {key(violation): violation.excess for violation in before}
+    return [v for v in after if v.excess > known.get(key(v), -1.0)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The state repo: the only module that knows git.
+"""The state repo: what git holds, read and committed as documents.
 
 A commit is made without an index or a work tree: a blob, the trees above it, a commit object, and
 a compare-and-swap of the branch. What a commit costs therefore does not grow with the number of
@@ -9,18 +9,16 @@ fast-forward is refused, and the change is made again on what came in between.
 
 from __future__ import annotations
 
-import fcntl
 import io
+import logging
 import random
 import re
 import stat
-import subprocess
 import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,15 +41,18 @@ from state_repo.documents import (
     customer_path,
     employee_path,
     lesson_path,
+    worsened,
 )
+from state_repo.git_door import BRANCH, GitDoor, GitError, flocked
 from state_repo.instance import Instance
 from state_repo.parsing import DocumentError, dump, parse
 from state_repo.snapshot import CustomerState, CustomerView, Snapshot
 
-BRANCH = "refs/heads/main"
+log = logging.getLogger(__name__)
 COMMITTER = "InstantWorker <state@instantworker.invalid>"
 _TREE, _FILE = stat.S_IFDIR, stat.S_IFREG | 0o644
 _ATTEMPTS = 40
+_WRITERS_S = 60.0  # how long a writer waits for the others before it
 Rules = Callable[[CustomerView], list[Violation]]
 Files = Mapping[str, str | None]
 Entries = dict[str, tuple[bytes, int]]
@@ -94,7 +95,7 @@ class Store:
     """Reads and commits documents. Safe to use from several threads and processes."""
 
     def __init__(self, path: Path, remote: str | None = None, rules: Rules | None = None) -> None:
-        self.path, self._remote, self._rules = path, remote, rules
+        self.path, self._rules, self._door = path, rules, GitDoor(path, remote)
         self._repo = git.Repo(str(path))
         self._guard = threading.RLock()
         self._documents: dict[tuple[str, bytes], Document | tuple[Violation, ...]] = {}
@@ -114,8 +115,13 @@ class Store:
                 config.set_value("gc", "auto", 0)  # packing is the reconciler's, at quiet times
                 config.set_value("receive", "denyNonFastForwards", "false")
         store = cls(path, remote, rules)
-        if remote:
+        if remote and store.head() is None:
             store.fetch()
+        elif remote:
+            try:
+                store.fetch()
+            except GitError as error:  # what is here is good enough to begin with
+                log.warning("%s", error)
         return store
 
     # ---- reading -----------------------------------------------------------------------------
@@ -136,8 +142,8 @@ class Store:
                 return found[1]
         except FileNotFoundError:
             pass
-        return self._git("rev-parse", "--verify", "--quiet", BRANCH,
-                         check=False).stdout.strip() or None
+        return self._door.run("rev-parse", "--verify", "--quiet", BRANCH,
+                              check=False).stdout.strip() or None
 
     def snapshot(self, commit: str | None = None) -> Snapshot:
         """What should exist, by a commit (the newest by default). Unchanged customers are not
@@ -196,10 +202,9 @@ class Store:
     def view(self, commit: str, customer: str) -> CustomerView:
         """What the rules look at, for one customer at one commit, everything included."""
         with self._guard:
-            snapshot = self.snapshot(commit)
             state = self.read_customer(commit, customer)
-            return CustomerView(snapshot.platform, state.customer, state.employees,
-                                self._subnets(commit, customer), state.lessons)
+            return CustomerView(self.platform(commit), state.customer, state.employees,
+                                self._subnets(self._tree_of(commit), customer), state.lessons)
 
     def check(self, wanted: Employee) -> list[Violation]:
         """What a commit with this document would be refused for; nothing is written."""
@@ -211,8 +216,9 @@ class Store:
         if head is None or self._rules is None:
             return []
         with self._guard:
-            view = self._view(head, self._tree_of(head), wanted.customer)
-        return self._rules(replace(view, employees={**view.employees, wanted.id: wanted}))
+            view = self._view(self._tree_of(head), wanted.customer)
+        return worsened(self._rules(view), self._rules(
+            replace(view, employees={**view.employees, wanted.id: wanted})))
 
     def commit_info(self, sha: str) -> CommitInfo:
         with self._guard:
@@ -223,7 +229,45 @@ class Store:
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `newer` descends from `older` (or is it). False when `older` is unknown here."""
-        return self._git("merge-base", "--is-ancestor", older, newer, check=False).returncode == 0
+        return self._door.run("merge-base", "--is-ancestor", older, newer,
+                              check=False).returncode == 0
+
+    def commits_touching(self, path: str, older: str | None, newer: str, most: int = 50
+                         ) -> list[CommitInfo]:
+        """The commits after `older` up to `newer` that changed something below `path`, the newest
+        first. Without one (or without `older`): the newest that ever did."""
+        arguments = ["log", "-z", "--format=%H%x1f%an%x1f%ae%x1f%ct%x1f%s"]
+        ranges = ([[f"-{most}", f"{older}..{newer}"]] if older else []) + [["-1", newer]]
+        for revisions in ranges:
+            done = self._door.run(*arguments, *revisions, "--", path, check=False)
+            found = [line.split("\x1f") for line in done.stdout.split("\0") if line.strip()]
+            if found:
+                return [CommitInfo(sha, name, email, subject,
+                                   datetime.fromtimestamp(int(at), UTC))
+                        for sha, name, email, at, subject in found]
+        return []
+
+    def last_good_platform(self) -> tuple[str, str] | None:
+        """The newest commit of the branch whose platform.yaml can be read, with its text; None
+        when there never was one. For set-up, which mends a broken one by it."""
+        head = self.head()
+        while head is not None:
+            found = self.commits_touching(PLATFORM_PATH, None, head)
+            if not found:
+                return None
+            with self._guard:
+                root = self._entries(self._tree_of(found[0].sha))
+                try:
+                    self._platform(root)
+                    return found[0].sha, self._read(root[PLATFORM_PATH][0]).decode()
+                except DocumentError:
+                    head = self._parent_of(found[0].sha)
+        return None
+
+    def keep(self, commit: str) -> None:
+        """Keeps a commit that the branch no longer holds from being collected as garbage: it was
+        applied, and is what a rewritten history is compared with."""
+        self._door.run("update-ref", f"refs/applied/{commit}", commit)
 
     # ---- writing -----------------------------------------------------------------------------
 
@@ -237,32 +281,34 @@ class Store:
         Raises:
             RejectedError: the rules refuse the result.
             ConflictError: others were first every time.
+            GitError: git can't write; says why, in its own words.
         """
-        with self._writing():
+        with flocked(self.path / "writers.lock", _WRITERS_S):
             for attempt in range(_ATTEMPTS):
                 head = self.head()
                 with self._guard:
                     made = self._make(head, author, message, change, customer)
                 if made is None:
                     return head or ""
-                if self._swap(made, head):
+                if self._door.swap(made, head):
                     return made
-                if self._remote:
-                    self.fetch()
+                self._door.fetch()
                 time.sleep(random.uniform(0, 0.01 * min(attempt + 1, 10)))
         raise ConflictError("others changed the state repo every time; nothing was written. "
                             "Try again")
 
     def fetch(self) -> None:
-        """Brings the remote's branch here, rewritten or not (the loop judges that)."""
-        done = self._git("fetch", "--quiet", self._remote or "", f"+{BRANCH}:{BRANCH}", check=False)
-        if done.returncode != 0 and "couldn't find remote ref" not in done.stderr:
-            raise StateRepoError(f"cannot fetch {self._remote}: {done.stderr.strip()}; check the "
-                                 "address, the network and this machine's access")
+        """Brings the remote's branch here (see `GitDoor.fetch`)."""
+        self._door.fetch()
+
+    def free_locks(self) -> list[Path]:
+        """Removes the locks of dead git programs; returns those removed."""
+        return self._door.free()
 
     def pack(self) -> None:
         """Packs loose objects: called at quiet times so that commits never wait for it."""
-        self._git("-c", "gc.auto=2000", "gc", "--quiet", "--auto", check=False)
+        self._door.run("-c", "gc.auto=2000", "gc", "--quiet", "--auto", check=False,
+                       timeout_s=600.0)
 
     def install_hooks(self) -> None:
         """Makes a push run the same rules as a commit."""
@@ -273,15 +319,41 @@ class Store:
                         '-m policies.check_push "$@"\n')
         hook.chmod(0o755)
 
+    def restore_platform(self, author: Author) -> str | None:
+        """When the newest platform.yaml can't be read, commits the last one that could; returns
+        the commit that it was taken from, or None when there was nothing to mend.
+
+        Raises:
+            DocumentError: it can't be read, and never could.
+        """
+        try:
+            self.platform()
+            return None
+        except DocumentError:
+            good = self.last_good_platform()
+            if good is None or self.head() is None:
+                raise
+        with flocked(self.path / "writers.lock", _WRITERS_S):
+            head = self.head()
+            with self._guard:
+                root = self._with_files(self._tree_of(head or ""), {PLATFORM_PATH: good[1]})
+                made = self._write_commit(head, root, author,
+                                          f"Restore platform.yaml of {good[0][:10]}")
+            if not self._door.swap(made, head):
+                raise ConflictError("somebody else changed the state repo; try again")
+        return good[0]
+
     def _make(self, head: str | None, author: Author, message: str,
               change: Callable[[CustomerView], Files], customer: str | None) -> str | None:
         old_root = self._tree_of(head) if head else None
-        before = self._view(head, old_root, customer)
-        files = change(before)
+        files = change(self._view(old_root, customer))
         root = self._with_files(old_root, files)
         if root == old_root:
             return None
         self._check(head, root, customer, files)
+        return self._write_commit(head, root, author, message)
+
+    def _write_commit(self, head: str | None, root: bytes, author: Author, message: str) -> str:
         lines = [f"tree {bin_to_hex(root).decode()}"]
         lines += [f"parent {head}"] if head else []
         now = f"{int(time.time())} +0000"
@@ -289,34 +361,74 @@ class Store:
         return bin_to_hex(self._write("commit", "\n".join(lines).encode())).decode()
 
     def _check(self, head: str | None, root: bytes, customer: str | None, files: Files) -> None:
-        if customer is None:
+        """Refuses what is wrong and was not before: who is in violation can still be paused."""
+        if customer is not None:
+            found = self._worse_for(customer, head, root, own=customer_path(customer) in files)
+        else:
             self._platform(self._entries(root))
-            return
-        sha = self._find(root, ("customers", customer))
-        if sha is None:
-            return
-        state = self._state(customer, sha)
-        own = customer_path(customer) in files
-        view = CustomerView(self._platform(self._entries(root)), state.customer, state.employees,
-                            self._subnets(head, customer) if own and head else None,
-                            state.lessons)
-        violations = list(state.violations) or (self._rules(view) if self._rules else [])
-        if violations:
-            raise RejectedError(violations)
+            found = [] if PLATFORM_PATH not in files else [
+                v for name in self._customers_at(root) for v in self._worse_for(name, head, root)]
+        if found:
+            raise RejectedError(found)
 
-    def _view(self, head: str | None, root: bytes | None, customer: str | None) -> CustomerView:
-        if root is None or head is None:
+    def _worse_for(self, customer: str, head: str | None, root: bytes, own: bool = False
+                   ) -> list[Violation]:
+        """What a change from `head` to the tree `root` makes worse for one customer. `own`: its
+        own document is new or changed, so that everybody's subnet is looked at."""
+        old_root = self._tree_of(head) if head else None
+        subnets = self._subnets(root, customer) if own else None
+
+        def judged(tree: bytes | None) -> list[Violation]:
+            sha = self._find(tree, ("customers", customer)) if tree else None
+            if tree is None or sha is None:
+                return []
+            state, entries = self._state(customer, sha), self._entries(tree)
+            if self._rules is None or PLATFORM_PATH not in entries:
+                return list(state.violations)
+            try:
+                platform = self._platform(entries)
+            except DocumentError:  # what is mended now is judged by what it is mended to
+                platform = self._platform(self._entries(root))
+            return [*state.violations, *self._rules(CustomerView(
+                platform, state.customer, state.employees, subnets, state.lessons))]
+        return worsened(judged(old_root), judged(root))
+
+    def _customers_at(self, root: bytes) -> list[str]:
+        sha = self._find(root, ("customers",))
+        return [name for name, (_, mode) in (self._entries(sha) if sha else {}).items()
+                if stat.S_ISDIR(mode)]
+
+    def worse(self, old: str | None, new: str) -> list[Violation]:
+        """What the commit `new` makes worse than `old` (None: nothing was there), by the rules:
+        of each customer whose documents differ, or of all when platform.yaml does.
+
+        Raises:
+            DocumentError: the new platform.yaml is missing or wrong.
+        """
+        with self._guard:
+            root, before = self._tree_of(new), self._tree_of(old) if old else None
+            entries = self._entries(root)
+            self._platform(entries)
+            same = before is not None and self._entries(before).get(
+                PLATFORM_PATH) == entries.get(PLATFORM_PATH)
+            known = self.customers(old) if old and same else {}
+            return [v for name, digest in self.customers(new).items()
+                    if known.get(name) != digest
+                    for v in self._worse_for(name, old, root, own=known.get(name) != digest)]
+
+    def _view(self, root: bytes | None, customer: str | None) -> CustomerView:
+        if root is None:
             return CustomerView(Platform(images={}), None)
         entries = self._entries(root)
         platform = self._platform(entries) if PLATFORM_PATH in entries else Platform(images={})
         sha = self._find(root, ("customers", customer)) if customer else None
         if customer is None or sha is None:
-            return CustomerView(platform, None, {}, self._subnets(head, customer or ""))
+            return CustomerView(platform, None, {}, self._subnets(root, customer or ""))
         state = self._state(customer, sha)
         return CustomerView(platform, state.customer, state.employees, lessons=state.lessons)
 
-    def _subnets(self, commit: str, but: str) -> dict[str, str]:
-        sha = self._find(self._tree_of(commit), ("customers",))
+    def _subnets(self, root: bytes, but: str) -> dict[str, str]:
+        sha = self._find(root, ("customers",))
         subnets = {}
         for name, (tree, mode) in (self._entries(sha) if sha else {}).items():
             if name == but or not stat.S_ISDIR(mode):
@@ -327,31 +439,7 @@ class Store:
                 subnets[name] = document.subnet
         return subnets
 
-    def _swap(self, new: str, old: str | None) -> bool:
-        if self._remote:
-            done = self._git("push", "--quiet", self._remote, f"{new}:{BRANCH}", check=False)
-            if done.returncode != 0:
-                if not re.search("rejected|fetch first|non-fast-forward|cannot lock ref|stale info",
-                                 done.stderr):
-                    raise StateRepoError(f"cannot push to {self._remote}: {done.stderr.strip()}")
-                if "hook declined" in done.stderr:
-                    raise StateRepoError(f"the remote refuses the change: {done.stderr.strip()}")
-                return False
-        zero = "0" * 40
-        return self._git("update-ref", BRANCH, new, old or zero, check=False).returncode == 0
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with open(self.path / "writers.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
     # ---- objects -----------------------------------------------------------------------------
-
-    def _git(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        status, out, err = self._repo.git.execute(
-            ["git", *arguments], with_extended_output=True, with_exceptions=check)
-        return subprocess.CompletedProcess(arguments, int(status), str(out), str(err))
 
     def _write(self, kind: str, data: bytes) -> bytes:
         # GitPython's own way starts a process an object; gitdb's, which it is made of, none.
@@ -372,6 +460,11 @@ class Store:
             text = self._read(hex_to_bin(commit))
             self._newest = (commit, hex_to_bin(text[5:45]))
         return self._newest[1]
+
+    def _parent_of(self, commit: str) -> str | None:
+        found = re.search(rb"^parent ([0-9a-f]{40})$",
+                          self._read(hex_to_bin(commit)).partition(b"\n\n")[0], re.M)
+        return found[1].decode() if found else None
 
     def _entries(self, tree: bytes) -> Entries:
         """A tree's entries by name; trees never change, so each is read once."""

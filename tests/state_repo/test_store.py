@@ -13,6 +13,7 @@ import pytest
 from policies.documents import check_customer
 from state_repo import changes
 from state_repo.documents import Platform, employee_path
+from state_repo.git_door import GitDoor
 from state_repo.instance import Instance
 from state_repo.parsing import DocumentError
 from state_repo.store import Author, RejectedError, Store
@@ -223,8 +224,128 @@ def test_packing_loses_nothing_and_commits_go_on(tmp_path, monkeypatch):
     assert not (store.path / "refs/heads/main").exists(), "the branch is packed too"
     fresh = Store(store.path)
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_git", lambda *_, **__: pytest.fail("a process for each look"))
+        patch.setattr(GitDoor, "run", lambda *_, **__: pytest.fail("a process for each look"))
         assert fresh.head() == store.head()
     assert len(fresh.snapshot().customers["acme"].employees) == 5
     changes.hire(store, ANN, "acme", "Echo", "Sales")
     assert len(Store(store.path).snapshot().customers["acme"].employees) == 6
+
+
+def test_the_commits_of_one_customer_are_told_from_anothers(tmp_path):
+    store = filled(tmp_path)
+    changes.create_customer(store, ANN, "bolt", "Bolt", 3)
+    before = store.head()
+    first = changes.hire(store, ANN, "acme", "Pulse", "Marketing")[1]
+    other = changes.hire(store, ANN, "bolt", "Echo", "Sales")[1]
+    second = changes.hire(store, ANN, "acme", "Nova", "Support")[1]
+    last = changes.hire(store, ANN, "bolt", "Iris", "Sales")[1]
+    found = store.commits_touching("customers/acme", before, last)
+    assert [c.sha for c in found] == [second, first]
+    assert [c.subject for c in found] == ["Hire Nova for acme", "Hire Pulse for acme"]
+    assert [c.sha for c in store.commits_touching("customers/acme", second, last)] == [second]
+    assert [c.sha for c in store.commits_touching("customers/bolt", before, second)] == [other]
+    assert store.commits_touching("customers/nobody", None, last) == []
+
+
+def limits(**values: int):
+    return lambda old: replace(old, limits=replace(old.limits, **values))
+
+
+def test_a_change_of_the_platform_says_whom_it_breaks(tmp_path):
+    store = filled(tmp_path)
+    changes.create_customer(store, ANN, "bolt", "Bolt", 3)
+    made = changes.hire(store, ANN, "bolt", "Echo", "Sales")[0]
+    head = store.head()
+    tight = limits(max_memory_mb=1024)
+    with pytest.raises(RejectedError) as refused:
+        changes.set_platform(store, ANN, "Tighter", lambda old: replace(
+            tight(old), defaults=replace(old.defaults, memory_mb=512)))
+    assert [v.path for v in refused.value.violations] == [made.path]
+    assert store.head() == head
+
+
+def in_violation(tmp_path) -> tuple[Store, str]:
+    """Two employees that are larger than the platform (changed behind the rules) allows."""
+    store = filled(tmp_path, seats=2)
+    ids = [changes.hire(store, ANN, "acme", name, "Sales")[0].id for name in ("Pulse", "Echo")]
+    changes.set_platform(Store(store.path), ANN, "Behind the rules", limits(max_memory_mb=1024))
+    return store, ids[0]
+
+
+def test_who_is_in_violation_can_be_paused_and_made_smaller_and_not_larger(tmp_path):
+    store, pulse = in_violation(tmp_path)
+    assert changes.pause(store, ANN, "acme", pulse)[0].state == "paused"
+    smaller = changes.change(store, ANN, "acme", pulse, resources={"memory_mb": 2048})[0]
+    assert smaller.resources.memory_mb == 2048, "less is allowed, though it is still too much"
+    with pytest.raises(RejectedError, match="is 4096"):
+        changes.change(store, ANN, "acme", pulse, resources={"memory_mb": 4096})
+    with pytest.raises(RejectedError, match="3 employees would hold a seat"):
+        changes.change(store, ANN, "acme", pulse, resources={"memory_mb": 512})
+        changes.hire(store, ANN, "acme", "Nova", "Sales")
+
+
+def test_larger_subnets_break_no_customer_that_has_a_smaller_one(tmp_path):
+    store = filled(tmp_path)
+    changes.set_platform(store, ANN, "Larger", lambda old: replace(
+        old, network=replace(old.network, prefix_length=24)))
+    changes.set_seats(store, ANN, "acme", max_employees=11)
+    with pytest.raises(RejectedError, match=r"spec\.network\.subnet"):
+        changes.set_seats(store, ANN, "acme", max_employees=500)
+
+
+def test_a_broken_platform_is_mended_by_a_push_and_by_set_up(tmp_path):
+    store = filled(tmp_path)
+    store.install_hooks()
+    good = git(store.path, "show", "main:platform.yaml") + "\n"
+    commit_past_all_rules(store, "platform.yaml", "kind: Platform\nspec: [\n")
+    with pytest.raises(DocumentError):
+        store.snapshot()
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(store.path), str(clone))
+    (clone / "platform.yaml").write_text(good)
+    done = subprocess.run(["git", "-C", str(clone), "-c", "user.name=E", "-c", "user.email=e@x.y",
+                           "commit", "-qam", "mend"], capture_output=True, check=False)
+    assert done.returncode == 0
+    pushed = subprocess.run(["git", "-C", str(clone), "push", "origin", "HEAD:main"],
+                            capture_output=True, text=True, check=False)
+    assert pushed.returncode == 0, pushed.stderr
+    assert store.snapshot().platform.images == {"employee": IMAGE}
+    assert store.restore_platform(ANN) is None
+    commit_past_all_rules(store, "platform.yaml", "spec: ]\n")
+    commit_past_all_rules(store, "platform.yaml", "kind: Nothing\n")
+    assert store.restore_platform(ANN)
+    assert store.snapshot().platform.images == {"employee": IMAGE}
+
+
+def commit_past_all_rules(store: Store, path: str, text: str) -> None:
+    """What somebody with a shell on the machine can do."""
+    head = store.head()
+    root = store._with_files(store._tree_of(head), {path: text})
+    made = store._write_commit(head, root, ANN, "by hand")
+    git(store.path, "update-ref", "refs/heads/main", made)
+
+
+def test_what_was_applied_survives_a_rewrite_and_a_collection(tmp_path):
+    store = filled(tmp_path)
+    changes.hire(store, ANN, "acme", "Pulse", "Marketing")
+    applied = store.head()
+    store.keep(applied)
+    git(store.path, "update-ref", "refs/heads/main", git(store.path, "rev-parse", "main~2"))
+    git(store.path, "reflog", "expire", "--expire=now", "--all")
+    git(store.path, "gc", "--quiet", "--prune=now")
+    assert Store(store.path).read_customer(applied, "acme").customer is not None
+
+
+def test_a_push_reads_only_whom_it_touches(tmp_path, monkeypatch):
+    from policies.check_push import violations_of
+
+    store = filled(tmp_path)
+    changes.create_customer(store, ANN, "bolt", "Bolt", 3)
+    before = store.head()
+    changes.hire(store, ANN, "acme", "Pulse", "Marketing")
+    fresh, read = Store(store.path, rules=check_customer), []
+    original = Store._read_state
+    monkeypatch.setattr(Store, "_read_state", lambda self, name, tree: (
+        read.append(name), original(self, name, tree))[1])
+    assert violations_of(fresh, before, store.head()) == []
+    assert set(read) == {"acme"}
