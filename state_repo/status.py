@@ -1,40 +1,38 @@
-"""What was seen: the status index in SQL, written by the reconciler alone.
+"""What was seen, and what was applied: tables in SQL, written by the reconciler alone.
 
-Everything here can be rebuilt from git and reality; nothing is decided by it that a restart could
-not decide again. SQLite in WAL mode by default, PostgreSQL by its URL.
+`applied` is the loop's own memory across restarts. All other tables are for people: nothing is
+decided by them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import (
     JSON,
     CompoundSelect,
     DateTime,
-    Engine,
     Float,
     Index,
     Integer,
     MetaData,
     String,
     Text,
-    create_engine,
     delete,
-    event,
     func,
     literal,
+    or_,
     select,
     union_all,
 )
-from sqlalchemy.engine import make_url
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.types import TypeDecorator
+
+from state_repo.database import IMMEDIATE, PATIENCE_S, engine_for, migrate
 
 VERSION_TABLE = "alembic_version_status"
 
@@ -96,8 +94,23 @@ class StackStatus(Table):
     updated_at: Mapped[datetime] = mapped_column(UtcTime)
 
 
+class AppliedStack(Table):
+    """What a stack was last brought to: the documents at `revision`, less the employees in
+    `kept` (their documents had vanished) and `lost` (their files are gone)."""
+
+    __tablename__ = "applied"
+    stack: Mapped[str] = mapped_column(String(80), primary_key=True)
+    revision: Mapped[str] = mapped_column(String(40))
+    digest: Mapped[str] = mapped_column(String(64))
+    kept: Mapped[list[str]] = mapped_column(JSON, default=list)
+    lost: Mapped[list[str]] = mapped_column(JSON, default=list)
+    at: Mapped[datetime] = mapped_column(UtcTime)
+
+
 class Receipt(Table):
-    """What became of one commit (or repair) in one stack; stages in seconds."""
+    """What became of one run in one stack; stages in seconds. `revision`: the newest commit that
+    touched the stack's own documents. `commits`: all that the run applied, the newest first, each
+    {sha, author, subject}."""
 
     __tablename__ = "receipts"
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -116,6 +129,7 @@ class Receipt(Table):
     verify_s: Mapped[float] = mapped_column(Float, default=0.0)
     total_s: Mapped[float] = mapped_column(Float, default=0.0)
     changes: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    commits: Mapped[list[dict[str, str]]] = mapped_column(JSON, default=list)
     __table_args__ = (Index("ix_receipts_stack_id", "stack", "id"),)
 
 
@@ -132,49 +146,20 @@ class Event(Table):
     __table_args__ = (Index("ix_events_customer_id", "customer", "id"),)
 
 
-def engine_for(url: str) -> Engine:
-    """An engine for SQLite (WAL, waits for locks) or PostgreSQL (psycopg 3)."""
-    parsed = make_url(url)
-    if parsed.drivername in ("postgres", "postgresql"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    if not parsed.drivername.startswith("sqlite"):
-        return create_engine(parsed, pool_pre_ping=True)
-    if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": 15})
-    tune(engine)
-    return engine
-
-
-def tune(engine: Engine) -> None:
-    """SQLite's settings are a connection's own: each new one gets them."""
-    if engine.dialect.name == "sqlite":
-        @event.listens_for(engine, "connect")
-        def _pragmas(connection: Any, _: Any) -> None:
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-                connection.execute(f"PRAGMA {pragma}")
-
-
-def alembic_config(url: str, folder: Path, version_table: str) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(folder))
-    config.attributes["url"] = url
-    config.attributes["version_table"] = version_table
-    return config
-
-
 class StatusStore:
-    """Rows come back detached: plain values to read."""
+    """Rows come back detached: plain values to read. `patience_s`: how long a write waits for
+    other writers."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
         self.url = url
-        self.engine = engine_for(url)
+        self.engine = engine_for(url, patience_s)
         self._session = sessionmaker(self.engine, expire_on_commit=False)
+        self._writing = sessionmaker(self.engine.execution_options(**IMMEDIATE),
+                                     expire_on_commit=False)
 
     def migrate(self) -> None:
         """Brings the tables to the newest version; safe when they are."""
-        command.upgrade(alembic_config(self.url, Path(__file__).parent / "migrations",
-                                       VERSION_TABLE), "head")
+        migrate(self.url, Path(__file__).parent / "migrations", VERSION_TABLE)
 
     # ---- readers -----------------------------------------------------------------------------
 
@@ -207,12 +192,14 @@ class StatusStore:
 
     def receipts(self, customer: str | None = None, limit: int = 50,
                  revision: str | None = None) -> list[Receipt]:
-        """The newest first; `revision` may be shortened."""
+        """The newest first; `revision`: those that applied this commit, which may be shortened."""
         query = select(Receipt).order_by(Receipt.id.desc()).limit(limit)
         if customer is not None:
             query = query.where(Receipt.stack == f"customer/{customer}")
         if revision is not None:
-            query = query.where(Receipt.revision.startswith(revision, autoescape=True))
+            query = query.where(or_(
+                Receipt.revision.startswith(revision, autoescape=True),
+                sql_cast(Receipt.commits, Text).contains(f'"sha": "{revision}', autoescape=True)))
         return self._all(query)
 
     def events(self, customer: str | None = None, after_id: int = 0,
@@ -247,49 +234,75 @@ class StatusStore:
                 found[stacks.get(owner, owner)].append(f"{kind} {time} {number}")
         return {customer: "/".join(sorted(parts)) for customer, parts in found.items()}
 
+    def applied(self) -> list[AppliedStack]:
+        return self._all(select(AppliedStack).order_by(AppliedStack.stack))
+
     # ---- writers: the reconciler alone -------------------------------------------------------
 
+    def write(self, changes: Sequence[Callable[[Session], None]]) -> None:
+        """Several changes (see `set_row` and its neighbours) in one transaction."""
+        with self._writing.begin() as session:
+            for change in changes:
+                change(session)
+
     def upsert_employee(self, id: str, **fields: Any) -> None:
-        self._upsert(EmployeeStatus, id, fields)
+        self.write([set_row(EmployeeStatus, id, fields)])
 
     def upsert_stack(self, id: str, **fields: Any) -> None:
-        self._upsert(StackStatus, id, fields)
+        self.write([set_row(StackStatus, id, fields)])
 
     def remove_employee(self, id: str) -> None:
-        with self._session.begin() as session:
-            session.execute(delete(EmployeeStatus).where(EmployeeStatus.id == id))
+        self.write([drop_row(EmployeeStatus, id)])
 
     def add_receipt(self, **fields: Any) -> None:
-        with self._session.begin() as session:
-            session.add(Receipt(**fields))
+        self.write([new_row(Receipt, fields)])
 
     def add_event(self, kind: str, message: str, customer: str | None = None,
                   employee: str | None = None) -> None:
-        with self._session.begin() as session:
-            session.add(Event(at=datetime.now(UTC), kind=kind, message=message,
-                              customer=customer, employee=employee))
+        self.write([new_row(Event, {"at": datetime.now(UTC), "kind": kind, "message": message,
+                                    "customer": customer, "employee": employee})])
 
-    def prune(self, keep: int = 10_000) -> None:
-        """Drops the oldest receipts and events beyond `keep` of each."""
-        with self._session.begin() as session:
-            for table in (Receipt, Event):
-                newest = session.scalar(select(func.max(table.id))) or 0
-                session.execute(delete(table).where(table.id <= newest - keep))
-
-    def _upsert(self, table: type[EmployeeStatus] | type[StackStatus], id: str,
-                fields: Mapping[str, Any]) -> None:
-        with self._session.begin() as session:
-            row = session.get(table, id)
-            if row is None:
-                row = table(id=id)
-                session.add(row)
-            for name, value in fields.items():
-                setattr(row, name, value)
-            setattr(row, "updated_at", datetime.now(UTC))  # noqa: B010 - both tables have it
+    def prune(self, keep: int = 2_000) -> None:
+        """Drops the oldest receipts of each stack and events of each customer beyond `keep`: who
+        is busy flushes nobody else's."""
+        with self._writing.begin() as session:
+            for table, owner in ((Receipt, Receipt.stack), (Event, Event.customer)):
+                ranked = select(table.id, func.row_number().over(
+                    partition_by=owner, order_by=table.id.desc()).label("rank")).subquery()
+                session.execute(delete(table).where(
+                    table.id.in_(select(ranked.c.id).where(ranked.c.rank > keep))))
 
     def _all(self, query: Any) -> list[Any]:
         with self._session() as session:
             return list(session.scalars(query))
+
+
+def set_row(table: type[EmployeeStatus] | type[StackStatus] | type[AppliedStack], id: str,
+            fields: Mapping[str, Any]) -> Callable[[Session], None]:
+    """A change that makes the row, or changes some of its columns."""
+    def change(session: Session) -> None:
+        row = session.get(table, id)
+        if row is None:
+            row = table(**{table.__table__.primary_key.columns.keys()[0]: id})
+            session.add(row)
+        for name, value in fields.items():
+            setattr(row, name, value)
+        setattr(row, "at" if table is AppliedStack else "updated_at", datetime.now(UTC))
+    return change
+
+
+def drop_row(table: type[EmployeeStatus] | type[StackStatus], id: str
+             ) -> Callable[[Session], None]:
+    def change(session: Session) -> None:
+        session.execute(delete(table).where(table.id == id))
+    return change
+
+
+def new_row(table: type[Receipt] | type[Event], fields: Mapping[str, Any]
+            ) -> Callable[[Session], None]:
+    def change(session: Session) -> None:
+        session.add(table(**fields))
+    return change
 
 
 def as_json(row: Any, columns: Sequence[str] | None = None) -> dict[str, Any]:
@@ -300,5 +313,5 @@ def as_json(row: Any, columns: Sequence[str] | None = None) -> dict[str, Any]:
             for name, value in values.items()}
 
 
-__all__ = ["EmployeeStatus", "Event", "Receipt", "StackStatus", "StatusStore",
-           "alembic_config", "as_json", "engine_for", "tune"]
+__all__ = ["AppliedStack", "EmployeeStatus", "Event", "Receipt", "StackStatus", "StatusStore",
+           "as_json", "drop_row", "new_row", "set_row"]

@@ -19,9 +19,9 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
+from state_repo.database import engine_for
 from state_repo.documents import NetworkPool, Platform, Resources
 from state_repo.instance import LABEL_INSTANCE, PORTS, Instance
-from state_repo.status import engine_for
 
 # What takes long, an example or a page, says something about the machine, not about the code.
 hypothesis.settings.register_profile("house", deadline=None)

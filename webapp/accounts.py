@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from alembic import command
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from state_repo.database import engine_for, migrate
 from state_repo.instance import Instance
-from state_repo.status import alembic_config, engine_for
 from webapp import passwords
 from webapp.models import VERSION_TABLE, Account, db, now
 
@@ -30,7 +29,7 @@ class AccountError(ValueError):
 def prepare(instance: Instance) -> None:
     """Brings the web app's tables to the newest version."""
     folder = Path(__file__).parent / "migrations"
-    command.upgrade(alembic_config(instance.database_url, folder, VERSION_TABLE), "head")
+    migrate(instance.database_url, folder, VERSION_TABLE)
 
 
 def is_email(text: str) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from state_repo.status import StatusStore, engine_for
+from state_repo.database import engine_for
+from state_repo.status import StatusStore
 from state_repo.store import Store
 from webapp.billing import Billing, Tell
 from webapp.local_payments import LocalPayments

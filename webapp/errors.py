@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
+from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
 from state_repo import StateRepoError
 from state_repo.changes import ChangeError, NotFoundError
 from state_repo.documents import Violation
+from state_repo.git_door import GitLockedError
 from state_repo.parsing import DocumentError
 from state_repo.store import ConflictError, RejectedError
+from webapp.models import db
 
 
 class Problem(Exception):
@@ -49,6 +52,12 @@ def as_problem(error: Exception) -> Problem:
         return Problem(409, "not_possible", str(error))
     if isinstance(error, ConflictError):
         return Problem(503, "busy", str(error))
+    if isinstance(error, GitLockedError):
+        return Problem(503, "busy", "The state repo is busy, so nothing was changed. Try again in "
+                       "a moment.")
+    if isinstance(error, OperationalError):
+        return Problem(503, "database_busy", "The database is busy or away, so nothing was "
+                       "changed. Try again in a moment.")
     if isinstance(error, StateRepoError):
         return Problem(502, "state_repo", str(error))
     if isinstance(error, HTTPException):
@@ -62,6 +71,9 @@ def as_problem(error: Exception) -> Problem:
 def register(app: Flask) -> None:
     def show(error: Exception) -> Any:
         problem = as_problem(error)
+        if isinstance(error, OperationalError):
+            app.logger.error("%s %s: %s", request.method, request.path, error)
+            db.session.rollback()
         if request.path.startswith("/api/") or request.path.startswith("/edge/"):
             body = {"code": problem.code, "message": problem.message,
                     "violations": problem.violations}
@@ -69,5 +81,5 @@ def register(app: Flask) -> None:
             response.status_code = problem.status
             return response
         return render_template("problem.html", problem=problem), problem.status
-    for kind in (Problem, StateRepoError, HTTPException):
+    for kind in (Problem, StateRepoError, HTTPException, OperationalError):
         app.register_error_handler(kind, show)

@@ -7,7 +7,8 @@ from collections import Counter
 from flask import Flask, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from state_repo.status import StatusStore, engine_for, tune
+from state_repo.database import PATIENCE_S, engine_for, tune
+from state_repo.status import StatusStore
 from webapp import (
     accounts,
     assets,
@@ -61,7 +62,7 @@ def create_app(settings: Settings) -> Flask:
         INSTANCE=instance, SECURE=settings.secure, APP_URL=instance.app_url, LOCAL=settings.local,
         SQLALCHEMY_DATABASE_URI=engine_for(instance.database_url).url,
         SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 10, "max_overflow": 20} | (
-            {"connect_args": {"timeout": 15}} if instance.database_url.startswith("sqlite")
+            {"connect_args": {"timeout": PATIENCE_S}} if instance.database_url.startswith("sqlite")
             else {"pool_pre_ping": True}),
         MAX_CONTENT_LENGTH=1024 * 1024)
     db.init_app(app)

@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from state_repo.status import Table, engine_for
+from state_repo.database import engine_for
+from state_repo.status import Table
 
 config = context.config
 engine = engine_for(config.attributes["url"])

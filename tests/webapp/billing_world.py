@@ -21,6 +21,7 @@ from policies.documents import check_customer
 from state_repo import StateRepoError, changes
 from state_repo.documents import Billing as Days
 from state_repo.documents import Plan, PlanLimits, Platform, SeatRange
+from state_repo.git_door import GitDoor
 from state_repo.instance import PORTS, Instance
 from state_repo.store import Author, Store
 from tests.fake_stripe import DAY, FakeStripe, InProcess
@@ -46,17 +47,32 @@ KEYS = StripeSettings("sk_test_fake", "whsec_fake", meter="model_spend")
 GRACE = Days(unpaid_grace_days=7, downgrade_grace_days=3, retention_days=30)
 
 
+class MemoryDoor(GitDoor):
+    """A branch in memory."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.head: str | None = None
+        self._swapping = threading.Lock()
+
+    def swap(self, new: str, old: str | None) -> bool:
+        with self._swapping:
+            if self.head != old:
+                return False
+            self.head = new
+            return True
+
+
 class MemoryStore(Store):
     """The state repo without its disk and git's processes: the same trees, rules and swap."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._objects: dict[bytes, bytes] = {}
-        self._head: str | None = None
-        self._swapping = threading.Lock()
+        self._door = self._memory = MemoryDoor(self.path)
 
     def head(self) -> str | None:
-        return self._head
+        return self._memory.head
 
     def _write(self, kind: str, data: bytes) -> bytes:
         sha = hashlib.sha1(f"{kind} {len(data)}\0".encode() + data).digest()
@@ -65,13 +81,6 @@ class MemoryStore(Store):
 
     def _read(self, sha: bytes) -> bytes:
         return self._objects[sha]
-
-    def _swap(self, new: str, old: str | None) -> bool:
-        with self._swapping:
-            if self._head != old:
-                return False
-            self._head = new
-            return True
 
 
 class World:

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from state_repo.status import engine_for
+from state_repo.database import engine_for
 from webapp.models import Base
 
 config = context.config

@@ -1,0 +1,97 @@
+"""How this product speaks to its database: SQLite in WAL mode, or PostgreSQL by its URL.
+
+One rule for SQLite, whoever writes: a transaction that writes begins IMMEDIATE. It takes the one
+place for writers before it changes anything, waits for it for at most the time-out, and never
+finds in its middle that what it read is old (SQLITE_BUSY_SNAPSHOT, which no time-out mends).
+What only reads begins nothing and holds nobody up.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+
+PATIENCE_S = 15.0  # how long a writer waits for the others
+IMMEDIATE = {"immediate": True}  # execution options of a connection that reads before it writes
+_MIGRATING = 0x1257_0001  # PostgreSQL's advisory lock: any number that is ours
+
+
+def engine_for(url: str, patience_s: float = PATIENCE_S) -> Engine:
+    """An engine for SQLite or PostgreSQL (psycopg 3). `patience_s`: how long a write waits for
+    other writers."""
+    parsed = make_url(url)
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if not parsed.drivername.startswith("sqlite"):
+        return create_engine(parsed, pool_pre_ping=True, connect_args={
+            "connect_timeout": 5, "options": f"-c lock_timeout={int(patience_s * 1000)}"})
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": patience_s})
+    tune(engine)
+    return engine
+
+
+def tune(engine: Engine) -> None:
+    """Makes each connection of an SQLite engine follow the rule; does nothing for others."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        if connection.get_execution_options().get("immediate"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _before(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        verb = statement.lstrip()[:6].upper()
+        if not cursor.connection.in_transaction and verb not in ("SELECT", "PRAGMA", "BEGIN ",
+                                                                 "EXPLAI"):
+            cursor.execute("BEGIN IMMEDIATE")
+
+
+def migrate(url: str, folder: Path, version_table: str) -> None:
+    """Brings tables to the newest version, one process at a time; safe when they are there."""
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    config.attributes["url"] = url
+    config.attributes["version_table"] = version_table
+    with _alone(url):
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def _alone(url: str) -> Iterator[None]:
+    parsed = make_url(url)
+    if not parsed.drivername.startswith("sqlite"):
+        engine = engine_for(url, patience_s=120.0)
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATING})
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATING})
+        engine.dispose()
+        return
+    if not parsed.database or parsed.database == ":memory:":
+        yield
+        return
+    path = Path(parsed.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f"{path.name}.migrating"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
