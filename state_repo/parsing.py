@@ -39,6 +39,7 @@ from state_repo.documents import (
 from state_repo.schema import SCHEMAS, schema_for
 
 MAX_BYTES = 256 * 1024
+MAX_DEPTH = 20
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}"
                         for name in ("str", "int", "float", "bool", "null", "map", "seq"))
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -88,6 +89,9 @@ def _read(text: str, path: str) -> tuple[Any, Lines, list[Violation]]:
         return None, {}, [Violation(path, 1, "-", "the file is larger than 256 KiB",
                                     "a document holds settings; put content in the knowledge")]
     try:
+        if deep := _too_deep(text):
+            return None, {}, [Violation(path, deep, "-", "is nested too deeply",
+                                        f"write at most {MAX_DEPTH} levels")]
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -102,7 +106,27 @@ def _read(text: str, path: str) -> tuple[Any, Lines, list[Violation]]:
     _walk(node, (), lines, problems, path, set())
     if problems:
         return None, lines, problems
-    return yaml.load(text, Loader=_Loader), lines, []
+    try:
+        return yaml.load(text, Loader=_Loader), lines, []
+    except (yaml.YAMLError, ValueError) as error:  # what looks like a number and is none
+        mark = getattr(error, "problem_mark", None)
+        return None, lines, [Violation(path, mark.line + 1 if mark else 1, "-",
+                                       f"holds a value that can't be read: {error}",
+                                       "correct it, or put it in quotes")]
+
+
+def _too_deep(text: str) -> int | None:
+    """The line at which values nest more than MAX_DEPTH levels, if they do. (To compose such a
+    text would recurse as deep.)"""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                return event.start_mark.line + 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return None
 
 
 def _walk(node: yaml.Node, at: tuple[str | int, ...], lines: Lines, problems: list[Violation],
@@ -125,6 +149,11 @@ def _walk(node: yaml.Node, at: tuple[str | int, ...], lines: Lines, problems: li
     if isinstance(node, yaml.MappingNode):
         names: set[str] = set()
         for key, value in node.value:
+            if key.tag != "tag:yaml.org,2002:str":
+                problems.append(Violation(path, key.start_mark.line + 1, _field(at),
+                                          "has a key that is no text",
+                                          "write a name, in quotes if it looks like a number"))
+                continue
             name = str(key.value)
             if name in names:
                 problems.append(Violation(path, key.start_mark.line + 1, _field((*at, name)),

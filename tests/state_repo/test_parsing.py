@@ -110,3 +110,13 @@ def test_retirement_has_its_time_and_nothing_else_has():
 def test_the_published_schema_is_the_code_s(kind):
     published = Path(__file__).parents[2] / "docs" / "schema" / f"{kind.lower()}.json"
     assert published.read_text() == rendered(kind), "run: python -m state_repo.schema"
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("{{}}", "a key that is no text"), ("? [1]\n: 2\n", "a key that is no text"),
+    ("1: a\nb: c\n", "a key that is no text"), ("[" * 100_000, "is nested too deeply"),
+    ("a: " + "{a: " * 50 + "}" * 50, "is nested too deeply"), ("a: 0b_\n", "can't be read"),
+])
+def test_what_no_document_holds_is_told_and_breaks_nothing(text, says):
+    with pytest.raises(DocumentError, match=says):
+        parse(text, "e.yaml")
