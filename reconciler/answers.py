@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from reconciler import ReconcilerError
-from reconciler.decide import PLATFORM, is_expired, stack_of
+from reconciler.decide import PLATFORM, Confirmed, Wanted, is_expired, stack_of
 from reconciler.loop import WORKERS, Reconciler
 from reconciler.probe import CHAT_PORT, thumbnail
-from reconciler.world import Wanted
 from stacks import cgroup
 
 
@@ -30,7 +30,8 @@ class Answers:
         diagnostics: list[str] = []
         if customer is None:
             programs[PLATFORM] = r.world.platform_program(snapshot.platform)
-        kept = (r.turn.decision.kept if r.turn else None) or {}
+        kept = r.turn.decision.kept if r.turn else {}
+        lost = r.turn.decision.lost if r.turn else {}
         for state in snapshot.customers.values():
             if customer not in (None, state.id):
                 continue
@@ -40,8 +41,10 @@ class Answers:
             expired = frozenset(
                 e.id for e in state.employees.values() if r.turn and is_expired(
                     e, snapshot.platform.grace_days, r.turn.now))
+            nobody: frozenset[str] = frozenset()
             programs[stack_of(state.id)] = r.world.customer_program(
-                Wanted(snapshot.platform, state, kept.get(state.id, frozenset()), expired))
+                Wanted(snapshot.platform, state, kept.get(state.id, nobody), expired,
+                       lost.get(state.id, nobody)))
         changes: list[dict[str, Any]] = []
         for stack, program in programs.items():
             run = r.engine.preview(stack.replace("/", "-"), program, refresh=True)
@@ -58,8 +61,11 @@ class Answers:
 
     def status(self) -> dict[str, Any]:
         turn = self._r.turn
-        return {"commit": turn.commit if turn else None, "halted": turn.halt if turn else None,
-                "queue": self._r.queue.depth(),
+        hold = turn.decision.hold if turn else None
+        return {"commit": turn.commit if turn else None,
+                "halted": (turn.halt or (hold.reason if hold else None)) if turn else None,
+                "queue": self._r.queue.depth(), "workers": self._r.workers.live(),
+                "wedged": self._r.workers.wedged(),
                 "unreachable": dict(turn.look.unreachable) if turn else {}}
 
     def info(self) -> dict[str, Any]:
@@ -103,12 +109,28 @@ class Answers:
         self._r.wake()
 
     def confirm(self, commit: str) -> str:
-        """Lets a held or rewritten snapshot be applied; `commit` may be shortened to 7 digits."""
-        head = self._r.store.head() or ""
-        if len(commit) < 7 or not head.startswith(commit):
-            raise ReconcilerError(f"{commit} is not the newest commit ({head[:10]}); look at what "
-                                  "that one would stop (iw plan), then confirm it")
-        self._r.confirmation.write_text(head)
-        self._r.status.add_event(kind="Confirmed", message=f"commit {head[:10]} was confirmed")
-        self._r.wake()
-        return head
+        """Lets a held commit or a rewritten history be applied; `commit` may be shortened to 7
+        digits. Of a held commit, those who were named as held may stop, and nobody else."""
+        r = self._r
+        head, turn = r.store.head() or "", r.turn
+        hold = turn.decision.hold if turn else None
+        named = [c for c in (hold.commit if hold else "", head) if c.startswith(commit)]
+        if len(commit) < 7 or not named:
+            raise ReconcilerError(f"{commit} is neither held nor the newest commit ({head[:10]}); "
+                                  "look at what that one would stop (iw plan), then confirm it")
+        r.confirmation.write(Confirmed(head, hold.employees if hold else frozenset()))
+        r.outbox.event("Confirmed", f"commit {named[0][:10]} was confirmed" + (
+            f": {len(hold.employees)} employees may stop" if hold else ""))
+        r.wake()
+        return named[0]
+
+    def healthz(self) -> tuple[dict[str, Any], bool]:
+        """How the loop is, and whether that is well. 60 s without a turn, or nobody to take an
+        Action, must not look alive."""
+        r, age = self._r, self._r.seconds_since_cycle()
+        oldest = r.queue.oldest()
+        found = {"loop_age_s": round(age, 1), "workers": r.workers.live(),
+                 "wedged": {stack: round(s) for stack, s in r.workers.wedged().items()},
+                 "oldest_action_s": round(time.monotonic() - oldest, 1) if oldest else 0.0,
+                 "database": r.outbox.problem or "ok"}
+        return found, age < 60 and r.workers.live() > 0

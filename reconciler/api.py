@@ -65,9 +65,10 @@ class InternalApi:
         return Response(self._r.metrics.render(), mimetype="text/plain; version=0.0.4")
 
     def healthz(self, request: Request) -> Response:
-        """503 when the loop has not turned for a while: a dead loop must not look alive."""
-        age = self._r.seconds_since_cycle()
-        return as_json({"loop_age_s": round(age, 1)}, 200 if age < 60 else 503)
+        """503 when the loop has not turned for a while, or nobody works: a dead loop must not
+        look alive."""
+        found, well = self._answers.healthz()
+        return as_json(found, 200 if well else 503)
 
     def targets(self, request: Request) -> Response:
         return as_json(self._answers.targets())

@@ -1,48 +1,69 @@
 """What the loop remembers of each stack: what was applied, what failed, and what it waits for.
 
-In memory, and rebuilt at start from the status tables and git: after a restart a failure is tried
-again at once, and what was applied is what the tables say.
+What was applied is kept in the table `applied` and read back from git at start; a failure is
+tried again at once after a restart.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.converge import Outcome
-from reconciler.decide import PLATFORM, Action, Applied, customer_of
+from reconciler.decide import (
+    PLATFORM,
+    REFRESH_EVERY,
+    Action,
+    Applied,
+    Wanted,
+    customer_of,
+    is_expired,
+    spread,
+)
+from reconciler.outbox import Outbox
 from reconciler.queue import backoff
-from reconciler.world import Wanted
 from state_repo.documents import Platform
-from state_repo.status import StatusStore
+from state_repo.status import AppliedStack
 from state_repo.store import Store
 
+log = logging.getLogger(__name__)
 LOOP = "loop"  # the stack row of the loop itself: the last commit taken, and why it is halted
-_POLICY_WAITS = timedelta(hours=6)  # only a new commit mends a violation
+_POLICY_WAITS = timedelta(hours=6)  # only other documents mend a violation
 
 
 class Book:
-    def __init__(self, status: StatusStore, store: Store, now: datetime) -> None:
-        self._guard = threading.RLock()
-        self._problems: dict[str, tuple[str, str]] = {}
+    """`rows`: what was applied before this process."""
+
+    def __init__(self, outbox: Outbox, store: Store, rows: list[AppliedStack], now: datetime
+                 ) -> None:
+        self._guard, self._outbox = threading.RLock(), outbox
+        self._problems: dict[str, tuple[str, str, dict[str, str]]] = {}
         self._wanted: dict[str, Wanted] = {}
+        self._applied: dict[str, Applied] = {}
         self.platform: Platform | None = None
-        rows = [row for row in status.stacks() if row.id != LOOP]
-        self._applied = {row.id: Applied(row.revision, row.digest, refreshed_at=now)
-                         for row in rows}
         for row in rows:
-            if not row.revision or not row.digest:
-                continue
-            customer = customer_of(row.id)
-            if customer is not None:
-                kept = frozenset(e.id for e in status.employees(customer)
-                                 if e.desired_state == "vanished")
-                self._wanted[customer] = Wanted(
-                    store.snapshot(row.revision).platform,
-                    store.read_customer(row.revision, customer), kept)
-            elif row.id == PLATFORM:
-                self.platform = store.snapshot(row.revision).platform
+            try:
+                self._remember(store, row, now)
+            except Exception as error:  # garbage that was collected, or a repo that was replaced
+                log.warning("what was applied to %s (%s) can't be read any more: %s", row.stack,
+                            row.revision[:10], error)
+                self._applied.pop(row.stack, None)
+
+    def _remember(self, store: Store, row: AppliedStack, now: datetime) -> None:
+        customer = customer_of(row.stack)
+        platform = store.platform(row.revision)
+        if customer is not None:
+            state = store.read_customer(row.revision, customer)
+            self._wanted[customer] = Wanted(
+                platform, state, frozenset(row.kept),
+                frozenset(e.id for e in state.employees.values()
+                          if is_expired(e, platform.grace_days, now)), frozenset(row.lost))
+        elif row.stack == PLATFORM:
+            self.platform = platform
+        self._applied[row.stack] = Applied(
+            row.revision, row.digest, refreshed_at=now - spread(row.stack, REFRESH_EVERY))
 
     def applied(self) -> dict[str, Applied]:
         with self._guard:
@@ -52,8 +73,8 @@ class Book:
         with self._guard:
             return self._applied.get(stack, Applied())
 
-    def problem(self, stack: str) -> tuple[str, str] | None:
-        """(message, what it waits for) of the last failure, while it lasts."""
+    def problem(self, stack: str) -> tuple[str, str, dict[str, str]] | None:
+        """(message, what it waits for, whose it is) of the last failure, while it lasts."""
         with self._guard:
             return self._problems.get(stack)
 
@@ -65,28 +86,42 @@ class Book:
     def succeeded(self, action: Action, now: datetime, made: Wanted | Platform) -> None:
         with self._guard:
             before = self.record(action.stack)
+            refreshed = now if action.refresh else before.refreshed_at or now
+            if action.digest == before.digest and before.attempted != action.digest:
+                # A repair of what was applied, while newer documents wait: they go on waiting.
+                self._applied[action.stack] = replace(before, refreshed_at=refreshed)
+                return
             self._applied[action.stack] = Applied(
-                action.revision, action.digest, action.digest,
-                refreshed_at=now if action.refresh else before.refreshed_at or now)
+                action.revision, action.digest, action.digest, refreshed_at=refreshed)
             self._problems.pop(action.stack, None)
+            kept: frozenset[str] = frozenset()
+            lost: frozenset[str] = frozenset()
             if isinstance(made, Wanted):
                 self._wanted[made.state.id] = made
+                kept, lost = made.kept, made.lost
             else:
                 self.platform = made
+            self._outbox.applied(action.stack, revision=action.revision, digest=action.digest,
+                                 kept=sorted(kept), lost=sorted(lost))
 
     def failed(self, action: Action, now: datetime, outcome: Outcome) -> None:
         with self._guard:
             before = self.record(action.stack)
+            if action.digest == before.digest and before.waits_for == "policy":
+                self._applied[action.stack] = replace(before, repair_at=now + backoff(6))
+                return
             failures = before.failures + 1 if before.attempted == action.digest else 1
-            wait = _POLICY_WAITS if outcome.waiting_for == "policy" else backoff(failures)
+            waits_for = outcome.waiting_for or "engine"
+            wait = _POLICY_WAITS if waits_for == "policy" else backoff(failures)
             self._applied[action.stack] = replace(
-                before, attempted=action.digest, failures=failures, retry_at=now + wait)
-            self._problems[action.stack] = (outcome.message, outcome.waiting_for or "engine")
+                before, attempted=action.digest, failures=failures, retry_at=now + wait,
+                waits_for=waits_for, repair_at=None)
+            self._problems[action.stack] = (outcome.message, waits_for, dict(outcome.blames))
 
     def release(self, parts: set[str]) -> None:
         """Backoff ends with its cause: whoever waited for one of the parts goes at once."""
         with self._guard:
-            for stack, (_, waiting_for) in self._problems.items():
+            for stack, (_, waiting_for, _) in self._problems.items():
                 if waiting_for in parts or waiting_for == "engine":
                     self._applied[stack] = replace(self._applied[stack], retry_at=None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ from typing import Any
 
 from reconciler.decide import Action
 from reconciler.engine import Engine, Program, Run
+from reconciler.outbox import Outbox
 from reconciler.probe import FIRST_ANSWER_S
-from state_repo.status import StatusStore
 from state_repo.store import CommitInfo
 
 log = logging.getLogger(__name__)
@@ -24,12 +24,14 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an Action ended. `waiting_for`: what the failure waits for ("policy" ends with a new
-    commit, "engine" with time, the name of a part when that part answers again)."""
+    commit, "engine" with time, the name of a part when that part answers again). `blames`: by
+    employee, what went wrong with it, where all that went wrong is somebody's own."""
 
     succeeded: bool
     message: str = ""
     waiting_for: str | None = None
     changes: tuple[dict[str, Any], ...] = ()
+    blames: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -46,19 +48,21 @@ class Stages:
 class Receipts:
     """Writes the receipt of an Action, after the employees it touched have answered."""
 
-    def __init__(self, status: StatusStore, observe: Callable[[str, str, float], None]) -> None:
-        self._status, self._observe = status, observe
+    def __init__(self, outbox: Outbox, observe: Callable[[str, str, float], None]) -> None:
+        self._outbox, self._observe = outbox, observe
 
-    def write(self, action: Action, commit: CommitInfo | None, outcome: Outcome, stages: Stages,
-              probes: list[Future[str | None]]) -> None:
+    def write(self, action: Action, commits: Sequence[CommitInfo], outcome: Outcome,
+              stages: Stages, probes: list[Future[str | None]]) -> None:
+        """`commits`: those of the stack's own documents that the run applied, the newest first;
+        without one, the run was not made for anybody's change."""
         if not probes:
-            self._finish(action, commit, outcome, stages, [])
+            self._finish(action, commits, outcome, stages, [])
             return
         # A slow start must not hold the customer's place in the queue.
         threading.Thread(target=self._finish, name="receipt", daemon=True,
-                         args=(action, commit, outcome, stages, probes)).start()
+                         args=(action, commits, outcome, stages, probes)).start()
 
-    def _finish(self, action: Action, commit: CommitInfo | None, outcome: Outcome,
+    def _finish(self, action: Action, commits: Sequence[CommitInfo], outcome: Outcome,
                 stages: Stages, probes: list[Future[str | None]]) -> None:
         began = time.monotonic()
         done, waiting = wait_for(probes, timeout=FIRST_ANSWER_S + 5)
@@ -72,10 +76,15 @@ class Receipts:
         total = sum(stages.seconds.values())
         for stage, seconds in stages.seconds.items():
             self._observe(action.cause, stage, seconds)
-        self._status.add_receipt(
-            stack=action.stack, revision=action.revision, cause=action.cause,
-            author=commit.author_name if commit else "",
-            subject=commit.subject if commit and action.cause == "commit" else action.reason,
+        newest = commits[0] if commits else None
+        self._outbox.receipt(
+            stack=action.stack, revision=newest.sha if newest else action.revision,
+            cause=action.cause, author=newest.author_name if newest else "",
+            subject=newest.subject if newest and action.cause == "commit" else (
+                "the platform, or what is there, changed" if action.cause == "commit"
+                else action.reason),
+            commits=[{"sha": c.sha, "author": c.author_name, "subject": c.subject}
+                     for c in commits],
             result="succeeded" if succeeded else "failed", started_at=stages.started_at,
             changes=list(outcome.changes), message=message, total_s=round(total, 4),
             **{f"{stage}_s": stages.seconds.get(stage, 0.0)
@@ -91,4 +100,18 @@ def run_engine(engine: Engine, name: str, program: Program, action: Action,
     changes = tuple(change.as_json() for change in run.changes)
     if run.succeeded:
         return Outcome(True, changes=changes)
-    return Outcome(False, run.message, "policy" if run.violations else "engine", changes)
+    return Outcome(False, run.message, "policy" if run.violations else "engine", changes,
+                   blames(run.violations or run.errors))
+
+
+def blames(errors: Sequence[str]) -> dict[str, str]:
+    """By employee, its own errors; empty when one of them is nobody's own. Resources are named
+    `<kind>-<employee>` (see `stacks.customer`), and errors begin with the resource's name."""
+    found: dict[str, str] = {}
+    for error in errors:
+        resource, colon, text = error.partition(": ")
+        kind, dash, employee = resource.partition("-")
+        if not colon or not dash or kind not in ("employee", "files", "key", "volume"):
+            return {}
+        found[employee] = f"{found[employee]}; {text}" if employee in found else text
+    return found

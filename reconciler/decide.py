@@ -1,22 +1,25 @@
 """What to do now: a pure function of what is wanted, what was applied, what was seen, and the time.
 
 Nothing here reads a clock, a file or a socket, so every rule of the loop is tested with literal
-values.
+values. What ran is what was *applied*: the status rows, which say what people should know, are no
+input of a decision.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from state_repo.documents import Employee
+from state_repo.documents import Customer, Employee, Platform
 from state_repo.snapshot import CustomerState, Snapshot
 
 PLATFORM = "platform"
+REFRESH_EVERY = timedelta(hours=6)
 Cause = Literal["commit", "drift", "retry", "refresh"]
+_NOBODY: frozenset[str] = frozenset()
 
 
 def stack_of(customer: str) -> str:
@@ -29,7 +32,9 @@ def customer_of(stack: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What is recorded of one stack: the last success, and the failures since."""
+    """What is recorded of one stack: the last success, and the failures since. `waits_for`: what
+    the last failure waits for ("policy" ends with other documents, "engine" with time, a part
+    when it answers again)."""
 
     revision: str | None = None
     digest: str | None = None
@@ -37,6 +42,20 @@ class Applied:
     failures: int = 0
     retry_at: datetime | None = None
     refreshed_at: datetime | None = None
+    waits_for: str | None = None
+    repair_at: datetime | None = None  # while newer documents wait: when drift is next repaired
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One customer as it is to be, or was last, applied. Of its employees, `kept` have no
+    document any more, `lost` have no files any more, and of `expired` the grace is over."""
+
+    platform: Platform
+    state: CustomerState
+    kept: frozenset[str] = frozenset()
+    expired: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +84,59 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What reality shows beside what was applied. `running`: employee to customer, of containers
+    that run. `lost`: by customer, the employees whose volume is gone; None when nothing could be
+    seen. `unshared`: customers whose knowledge is gone, each with what to do."""
+
+    running: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, frozenset[str]] | None = field(default_factory=dict)
+    unshared: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """An engineer's word: a rewritten history up to `commit`, and that `employees` may stop."""
+
+    commit: str | None = None
+    employees: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
-    """A snapshot that is not applied until an engineer confirms its commit."""
+    """Customers that are not brought to a snapshot until an engineer agrees. `commit`: the newest
+    one when it began. `stops`: by customer, who would stop. `of`: how many ran when it began."""
 
     commit: str
-    reason: str
+    stops: Mapping[str, tuple[str, ...]]
+    of: int
+
+    @property
+    def employees(self) -> frozenset[str]:
+        return frozenset(e for stopped in self.stops.values() for e in stopped)
+
+    @property
+    def reason(self) -> str:
+        names = sorted(self.employees)
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        short = self.commit[:10]
+        return (f"commit {short} would stop {len(names)} of {self.of} running employees at once "
+                f"({', '.join(names[:10])}{more}). Nothing was stopped, and nothing else is "
+                f"applied for {', '.join(sorted(self.stops))} meanwhile. If that is meant: "
+                f"iw confirm {short}; else revert it.")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`kept`: per customer, the employees whose document vanished (stopped; volume stays).
-    `corrupt`: per customer, why it is held at its last good state."""
+    """`held`: per customer, why it is not brought to the snapshot. `kept` and `lost`: per
+    customer that is, see `Wanted`. `stopping`: who the snapshot would stop, held or not."""
 
     actions: tuple[Action, ...] = ()
     hold: Hold | None = None
-    kept: Mapping[str, frozenset[str]] | None = None
-    corrupt: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What is recorded of one employee: enough to tell what a snapshot would stop."""
-
-    customer: str
-    running: bool
+    kept: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    lost: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
+    stopping: frozenset[str] = frozenset()
 
 
 def is_expired(employee: Employee, grace_days: int, now: datetime) -> bool:
@@ -99,57 +147,121 @@ def is_expired(employee: Employee, grace_days: int, now: datetime) -> bool:
 
 
 def digest_of(state: CustomerState, platform: str, kept: frozenset[str], grace_days: int,
-              now: datetime) -> str:
+              now: datetime, lost: frozenset[str] = _NOBODY) -> str:
     """What a customer's stack depends on, as 16 hex digits: its documents (git's own tree hash),
-    the platform's part, the vanished employees, and whose grace is over."""
+    the platform's part, the vanished and the lost employees, and whose grace is over."""
     expired = sorted(e.id for e in state.employees.values() if is_expired(e, grace_days, now))
-    text = "\n".join([state.digest, platform, *sorted(kept), "expired", *expired])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    parts = [state.digest, platform, *sorted(kept), "expired", *expired]
+    if lost:
+        parts += ["lost", *sorted(lost)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def kept_of(state: CustomerState, seen: Mapping[str, Seen]) -> frozenset[str]:
-    """Employees of this customer that were seen and have no document any more."""
-    return frozenset(employee for employee, row in seen.items()
-                     if row.customer == state.id and employee not in state.employees)
+def kept_of(state: CustomerState, ran: Wanted | None, unknown: Collection[str], grace_days: int,
+            now: datetime) -> frozenset[str]:
+    """Employees of this customer that were applied (or run, though nothing is known to have been
+    applied) and have no document any more."""
+    if ran is None:
+        return frozenset(unknown) - state.employees.keys()
+    had = {e.id for e in ran.state.employees.values() if not is_expired(e, grace_days, now)}
+    return frozenset((had | ran.kept) - state.employees.keys())
 
 
-def brake(snapshot: Snapshot, seen: Mapping[str, Seen], confirmed: str | None) -> Hold | None:
-    """Holds a snapshot that would stop too many at once.
+def would_stop(was: Customer, old: Employee, now: Customer | None, new: Employee | None) -> bool:
+    """Whether a running employee would be stopped or its container replaced.
 
-    A customer's own `suspended` does not count: it is one explicit, reversible field. Nor does who
-    was paused for want of a seat: the company has fewer than it had, which is no accident.
-    A corrupt customer does not count: it stays as it is.
+    Who is paused for want of a seat does not count: its company has fewer than it had, which is
+    no accident.
     """
-    if confirmed == snapshot.commit:
-        return None
-    stopped = []
-    for employee, row in seen.items():
-        state = snapshot.customers.get(row.customer)
-        if not row.running or (state is not None and state.violations):
+    if old.state != "running" or was.suspended:
+        return False
+    if new is None or now is None or now.suspended:
+        return True
+    if new.state != "running":
+        return new.seat
+    return (new.image, new.restarts, now.subnet) != (old.image, old.restarts, was.subnet)
+
+
+def stops_of(snapshot: Snapshot, ran: Mapping[str, Wanted], running: Mapping[str, str]
+             ) -> tuple[dict[str, tuple[str, ...]], int]:
+    """Who the snapshot would stop, by customer, and how many run. A customer that is corrupt or
+    vanished as a whole stops nobody: it is held anyway."""
+    stops: dict[str, tuple[str, ...]] = {}
+    count = 0
+    for customer, was in ran.items():
+        company = was.state.customer
+        if company is None:
             continue
-        document = state.employees.get(employee) if state is not None else None
-        if document is None or (document.state != "running" and document.seat):
-            stopped.append(employee)
-    running = sum(row.running for row in seen.values())
+        before = [e for e in was.state.employees.values() if e.id not in was.lost]
+        count += sum(e.state == "running" and not company.suspended for e in before)
+        state = snapshot.customers.get(customer)
+        if state is None or state.customer is None or state.violations:
+            continue
+        stopped = tuple(e.id for e in before if would_stop(
+            company, e, state.customer, state.employees.get(e.id)))
+        if stopped:
+            stops[customer] = stopped
+    # Of whom nothing is known to have been applied, what runs is what ran.
+    for employee, customer in running.items():
+        if customer in ran:
+            continue
+        count += 1
+        state = snapshot.customers.get(customer)
+        if state is None or state.customer is None or state.violations:
+            continue
+        document = state.employees.get(employee)
+        if document is None or state.customer.suspended or (
+                document.state not in ("running", "warm") and document.seat):
+            stops[customer] = (*stops.get(customer, ()), employee)
+    return stops, count
+
+
+def brake(stops: Mapping[str, tuple[str, ...]], running: int, snapshot: Snapshot,
+          confirmed: Confirmed, before: Hold | None = None) -> Hold | None:
+    """Holds the customers of whom too many would stop at once; everybody else goes on.
+
+    Who is held stays held until it is confirmed or reverted, however many others are hired
+    meanwhile; a few stops of other customers that come later are judged by themselves.
+    """
     limits = snapshot.platform.brakes
-    if len(stopped) <= limits.max_stop_count:
+    open_stops = {customer: left for customer, stopped in stops.items()
+                  if (left := tuple(e for e in stopped if e not in confirmed.employees))}
+
+    def too_many(customers: Collection[str], of: int) -> bool:
+        count = sum(len(open_stops[c]) for c in customers)
+        return count > limits.max_stop_count and count * 100 > limits.max_stop_percent * of
+    of = min(running, before.of) if before else running
+    held = {c for c in before.stops if c in open_stops} if before else set()
+    if not too_many(held, of):
+        held = set()
+    fresh = open_stops.keys() - held
+    if too_many(fresh, running):
+        held |= fresh
+    if not held:
         return None
-    if len(stopped) * 100 <= limits.max_stop_percent * running:
-        return None
-    return Hold(snapshot.commit,
-                f"commit {snapshot.commit[:10]} would stop {len(stopped)} of {running} running "
-                f"employees at once ({', '.join(sorted(stopped)[:3])}, …). Nothing was stopped. "
-                f"If that is meant: iw confirm {snapshot.commit[:10]}; else revert it.")
+    found = Hold(snapshot.commit, {c: open_stops[c] for c in sorted(held)}, of)
+    same = before is not None and before.stops == found.stops
+    return replace(found, commit=before.commit) if before and same else found
 
 
 def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Applied],
-           seen: Mapping[str, Seen], drift: Mapping[str, tuple[Drift, ...]], now: datetime, *,
-           confirmed: str | None = None, refresh_every: timedelta = timedelta(hours=6)) -> Decision:
-    """The Actions that are due. Only what changed, drifted, failed or waited long gets one."""
-    hold = brake(snapshot, seen, confirmed)
+           ran: Mapping[str, Wanted], drift: Mapping[str, tuple[Drift, ...]], now: datetime, *,
+           seen: Seen | None = None, confirmed: Confirmed | None = None,
+           before: Hold | None = None, refresh_every: timedelta = REFRESH_EVERY) -> Decision:
+    """The Actions that are due. Only what changed, drifted, failed or waited long gets one.
+
+    `ran`: by customer, what was applied last. `before`: the hold of the turn before.
+    """
+    seen, confirmed = seen or Seen(), confirmed or Confirmed()
+    stops, running = stops_of(snapshot, ran, seen.running)
+    hold = brake(stops, running, snapshot, confirmed, before)
     actions: list[Action] = []
     kept: dict[str, frozenset[str]] = {}
-    corrupt: dict[str, str] = {}
+    lost: dict[str, frozenset[str]] = {}
+    held: dict[str, str] = {}
+    unknown: dict[str, set[str]] = {}
+    for employee, customer in seen.running.items():
+        unknown.setdefault(customer, set()).add(employee)
 
     def consider(stack: str, digest: str, revision: str) -> None:
         action = _due(stack, digest, revision, applied.get(stack, Applied()),
@@ -157,30 +269,40 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
         if action is not None:
             actions.append(action)
 
+    def stay(customer: str, why: str) -> None:
+        """Held at what was last applied: only drift from that is repaired."""
+        held[customer] = why
+        record = applied.get(stack_of(customer), Applied())
+        if record.revision and record.digest:
+            consider(stack_of(customer), record.digest, record.revision)
+
     consider(PLATFORM, platform_digest, snapshot.commit)
     grace = snapshot.platform.grace_days
     for customer, state in snapshot.customers.items():
-        stack = stack_of(customer)
-        record = applied.get(stack, Applied())
-        if state.violations or state.customer is None:
-            corrupt[customer] = "\n".join(map(str, state.violations)) or "customer.yaml is missing"
-        if customer in corrupt or hold is not None:
-            # Held at what was last applied: only drift from that is repaired, and who can't be
-            # read has not vanished.
-            if record.revision and record.digest:
-                consider(stack, record.digest, record.revision)
+        if customer in seen.unshared:
+            # Nothing at all: whatever is run would make what is gone anew, and empty.
+            held[customer] = seen.unshared[customer]
             continue
-        kept[customer] = kept_of(state, seen)
-        consider(stack, digest_of(state, platform_digest, kept[customer], grace, now),
-                 snapshot.commit)
-    for stack, record in applied.items():
-        lost = customer_of(stack)
-        if lost is not None and lost not in snapshot.customers:
-            corrupt[lost] = (f"customers/{lost}/ vanished from the state repo; restore it, or "
-                             "retire its employees first. It is held at its last good state.")
-            if record.revision and record.digest:
-                consider(stack, record.digest, record.revision)
-    return Decision(tuple(actions), hold, kept, corrupt)
+        if state.violations or state.customer is None:
+            stay(customer, "held at its last good state: " + (
+                "\n".join(map(str, state.violations)) or "customer.yaml is missing"))
+            continue
+        if hold is not None and customer in hold.stops:
+            stay(customer, hold.reason)
+            continue
+        was = ran.get(customer)
+        kept[customer] = kept_of(state, was, unknown.get(customer, ()), grace, now)
+        lost[customer] = (seen.lost.get(customer, _NOBODY) if seen.lost is not None
+                          else was.lost if was else _NOBODY)
+        consider(stack_of(customer), digest_of(state, platform_digest, kept[customer], grace, now,
+                                               lost[customer]), snapshot.commit)
+    for stack in applied:
+        gone = customer_of(stack)
+        if gone is not None and gone not in snapshot.customers:
+            stay(gone, f"customers/{gone}/ vanished from the state repo; restore it, or retire "
+                       "its employees first. It is held at its last good state.")
+    return Decision(tuple(actions), hold, kept, lost, held,
+                    frozenset(e for stopped in stops.values() for e in stopped))
 
 
 def _due(stack: str, digest: str, revision: str, record: Applied, drift: tuple[Drift, ...],
@@ -188,6 +310,11 @@ def _due(stack: str, digest: str, revision: str, record: Applied, drift: tuple[D
     waits = record.retry_at is not None and record.retry_at > now
     if digest != record.digest:
         if record.attempted == digest and waits:
+            # What the rules refuse was not begun: what was applied before goes on being repaired.
+            if record.waits_for == "policy" and drift and record.revision and record.digest and (
+                    record.repair_at is None or record.repair_at <= now):
+                return Action(stack, "drift", record.revision, record.digest,
+                              "; ".join(map(str, drift)), refresh=True)
             return None
         again = record.attempted == digest and record.failures > 0
         return Action(stack, "retry" if again else "commit", revision, digest,
@@ -205,3 +332,10 @@ def _due(stack: str, digest: str, revision: str, record: Applied, drift: tuple[D
         return Action(stack, "refresh", revision, digest, "a full look at reality was due",
                       refresh=True)
     return None
+
+
+def spread(stack: str, every: timedelta) -> timedelta:
+    """How long before a restart a stack counts as refreshed: the same for each stack every time,
+    and different between stacks, so that they do not fall due together."""
+    share = int.from_bytes(hashlib.sha256(stack.encode()).digest()[:4]) / 2**32
+    return every * share

@@ -146,6 +146,17 @@ class Engine:
             for process in self._running.values():
                 process.send_signal(2)
 
+    def prune(self, keep: int = 20) -> None:
+        """Removes each stack's history (a checkpoint and a summary a run) beyond the newest
+        `keep` runs: nothing here reads it, and it would grow for ever."""
+        for folder in (self.home / "state" / ".pulumi" / "history" / PROJECT).glob("*"):
+            runs: dict[str, list[Path]] = {}
+            for path in folder.iterdir():  # <stack>-<nanoseconds>.<history or checkpoint>.json
+                runs.setdefault(path.name.partition(".")[0], []).append(path)
+            for name in sorted(runs)[:-keep]:
+                for path in runs[name]:
+                    path.unlink(missing_ok=True)
+
     def stack_file(self, stack: str) -> Path:
         return self.home / "state" / ".pulumi" / "stacks" / PROJECT / f"{stack}.json"
 

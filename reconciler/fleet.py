@@ -1,7 +1,8 @@
 """What is known of the fleet between two looks: who was seen where, who answered, what is held.
 
-The one writer of employee and stack rows. A row is written only when it differs from what was
-written last, so that a quiet fleet costs no writes.
+A row is written only when it differs from what was written last, so that a quiet fleet costs no
+writes. Looks are ordered by when they were begun, not by when they arrive: one that is older than
+what is known of somebody says nothing about him.
 """
 
 from __future__ import annotations
@@ -17,27 +18,36 @@ from typing import Any
 
 from reconciler.boost import Boost
 from reconciler.judge import Judgement, Sighting
-from reconciler.probe import FIRST_ANSWER_S, Visitor, wait_until_ready
+from reconciler.outbox import Outbox
+from reconciler.probe import FIRST_ANSWER_S, Visitor, answers, wait_until_ready
 from stacks.observed import ContainerSeen
 from state_repo.documents import Employee
-from state_repo.status import StatusStore
+from state_repo.status import EmployeeStatus, StackStatus
 
 log = logging.getLogger(__name__)
 
 
 class Fleet:
-    """Sightings and rows of employees; safe to use from several threads."""
+    """Sightings and rows of employees; safe to use from several threads.
 
-    def __init__(self, status: StatusStore, clock: Callable[[], datetime],
+    `employees` and `stacks`: the rows that an earlier process wrote. What it found healthy stays
+    so until a probe of ours says otherwise.
+    """
+
+    def __init__(self, outbox: Outbox, employees: Iterable[EmployeeStatus],
+                 stacks: Iterable[StackStatus], clock: Callable[[], datetime],
                  warm_up: Callable[[str, str, Visitor], None], boost: Boost) -> None:
-        self._status, self._clock, self._warm_up = status, clock, warm_up
+        self._outbox, self._clock, self._warm_up = outbox, clock, warm_up
         self._boost = boost
         self._visitors: dict[str, Visitor] = {}
         self._blanks: set[str] = set()
         self._sightings: dict[str, Sighting] = {}
-        self._rows: dict[str, dict[str, Any]] = {
-            row.id: _comparable(row) for row in status.employees()}
-        self._stacks: dict[str, dict[str, Any]] = {}
+        self._seen_at: dict[str, float] = {}  # monotonic seconds of the look that told it
+        self._rows: dict[str, dict[str, Any]] = {row.id: _comparable(row) for row in employees}
+        self._answered = {id: (row["container_id"], row["address"])
+                          for id, row in self._rows.items() if row["health_status"] == "Healthy"}
+        self._stacks: dict[str, dict[str, Any]] = {row.id: {
+            name: getattr(row, name) for name in _STACK_COLUMNS} for row in stacks}
         self._asleep = {id: row["asleep_since"] for id, row in self._rows.items()
                         if row["asleep_since"]}
         self._verifying: dict[str, tuple[str, Future[str | None]]] = {}
@@ -60,20 +70,26 @@ class Fleet:
                     self._sightings[employee] = replace(seen, verified=None, since=self._clock())
             (self._blanks.add if blank else self._blanks.discard)(employee)
 
-    def see(self, containers: Iterable[ContainerSeen], customer: str | None = None) -> None:
-        """Takes a look at reality: of everybody, or of one customer."""
+    def see(self, containers: Iterable[ContainerSeen], at: float, customer: str | None = None
+            ) -> None:
+        """Takes a look at reality, begun `at` (monotonic seconds): of everybody, or of one
+        customer."""
         now = self._clock()
         with self._guard:
             found: set[str] = set()
             for container in containers:
-                if container.employee is not None:
-                    found.add(container.employee)
-                    self._take(container.employee, container, now)
+                employee = container.employee
+                if employee is not None:
+                    found.add(employee)
+                    if at >= self._seen_at.get(employee, at):
+                        self._seen_at[employee] = at
+                        self._take(employee, container, now)
             for employee in list(self._sightings):
                 row = self._rows.get(employee)
-                if employee not in found and (customer is None or (
-                        row is not None and row["customer"] == customer)):
+                if employee not in found and at >= self._seen_at.get(employee, at) and (
+                        customer is None or (row is not None and row["customer"] == customer)):
                     del self._sightings[employee]
+                    self._seen_at[employee] = at
 
     def visitor(self, employee: str) -> Visitor | None:
         """Whom it lets in; None until its documents were seen."""
@@ -112,6 +128,7 @@ class Fleet:
                 # It goes on already; the next look would say so, and a turn may come before it.
                 seen = replace(seen, running=True, paused=False, since=self._clock())
                 self._sightings[employee] = seen
+            self._seen_at[employee] = time.monotonic()  # a look from before it says nothing now
             if row is None:
                 return
             row = row | {"asleep_since": since}
@@ -142,10 +159,11 @@ class Fleet:
             }
             return self._write_row(employee.id, row)
 
-    def write_vanished(self, employee: str, reason: str) -> bool:
+    def write_vanished(self, employee: str, customer: str, reason: str) -> bool:
         """Records that an employee's document is gone: stopped, its files kept."""
         with self._guard:
-            before = self._rows[employee]
+            before = self._rows.get(employee) or dict.fromkeys(_EMPLOYEE_COLUMNS) | {
+                "customer": customer, "name": employee, "role": ""}
             return self._write_row(employee, before | {
                 "desired_state": "vanished", "sync_status": "OutOfSync",
                 "health_status": "Missing", "reason": reason, "deadline": None,
@@ -154,7 +172,8 @@ class Fleet:
     def forget(self, employee: str) -> None:
         with self._guard:
             self._rows.pop(employee, None)
-            self._status.remove_employee(employee)
+            self._seen_at.pop(employee, None)
+            self._outbox.forget_employee(employee)
 
     def write_stack(self, stack: str, **fields: Any) -> bool:
         with self._guard:
@@ -162,19 +181,24 @@ class Fleet:
             after = before | fields
             if after == before:
                 return False
-            self._status.upsert_stack(stack, **fields)
+            self._outbox.stack(stack, **fields)
             self._stacks[stack] = after
             return True
+
+    def stacks(self) -> dict[str, dict[str, Any]]:
+        """The rows of the stacks as last written."""
+        with self._guard:
+            return dict(self._stacks)
 
     def _write_row(self, employee: str, row: dict[str, Any]) -> bool:
         before = self._rows.get(employee)
         if before == row:
             return False
-        self._status.upsert_employee(id=employee, **row)
+        self._outbox.employee(employee, **row)
         self._rows[employee] = row
         if before is None or before["health_status"] != row["health_status"] or (
                 before["sync_status"] != row["sync_status"]):
-            self._status.add_event(
+            self._outbox.event(
                 kind=row["health_status"], customer=row["customer"], employee=employee,
                 message=f"{row['name']} is {row['sync_status']}, {row['health_status']}"
                         + (f": {row['reason']}" if row["reason"] else ""))
@@ -192,12 +216,32 @@ class Fleet:
                                docker_health=container.health, image=container.image,
                                since=now if goes_on else before.since)
         else:
+            known = before is None and self._answered.get(employee) == (
+                container.id, container.address)
             sighting = Sighting(container.id, container.running, container.address,
                                 container.image, container.health, since=now,
-                                paused=container.paused)
+                                paused=container.paused, verified=True if known else None)
         self._sightings[employee] = sighting
+        if before is None and sighting.verified is True and sighting.running:
+            self._ask_again(employee, sighting)
         if sighting.running and sighting.address and sighting.verified is not True:
             self._verify(employee, sighting)
+
+    def _ask_again(self, employee: str, sighting: Sighting) -> None:
+        """Whether an earlier process' verdict still holds: when not, it is verified anew."""
+        visitor = self._visitors.get(employee)
+        if visitor is None or self._closing:
+            return
+
+        def ask(address: str = sighting.address or "") -> None:
+            if answers(address, visitor) is None:
+                return
+            with self._guard:
+                seen = self._sightings.get(employee)
+                if seen is not None and seen.container_id == sighting.container_id and seen.running:
+                    self._sightings[employee] = replace(seen, verified=None)
+                    self._verify(employee, self._sightings[employee])
+        self._probes.submit(ask)
 
     def _verify(self, employee: str, sighting: Sighting) -> None:
         visitor, is_blank = self._visitors.get(employee), employee in self._blanks
@@ -232,7 +276,12 @@ class Fleet:
         self._verifying[employee] = (f"{key} {visitor.user}", self._probes.submit(ask))
 
 
+_EMPLOYEE_COLUMNS = ("customer", "name", "role", "desired_state", "sync_status", "health_status",
+                     "reason", "deadline", "revision", "address", "container_id", "image",
+                     "asleep_since")
+_STACK_COLUMNS = ("revision", "digest", "failures", "retry_at", "waiting_for", "sync_status",
+                  "health_status", "reason")
+
+
 def _comparable(row: Any) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in (
-        "customer", "name", "role", "desired_state", "sync_status", "health_status", "reason",
-        "deadline", "revision", "address", "container_id", "image", "asleep_since")}
+    return {name: getattr(row, name) for name in _EMPLOYEE_COLUMNS}

@@ -12,19 +12,23 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from policies.documents import check_customer, check_platform
 from reconciler.book import LOOP, Book
 from reconciler.boost import Boost
+from reconciler.confirmation import Confirmation
 from reconciler.converge import Outcome, Receipts, Stages, run_engine
 from reconciler.decide import (
+    PLATFORM,
     Action,
     Decision,
     Drift,
+    Hold,
     Seen,
+    Wanted,
     customer_of,
     decide,
     is_expired,
@@ -33,18 +37,21 @@ from reconciler.decide import (
 from reconciler.engine import Engine
 from reconciler.fleet import Fleet
 from reconciler.metrics import Metrics
+from reconciler.outbox import Outbox
 from reconciler.queue import FairQueue
 from reconciler.recorder import Recorder, Turn
 from reconciler.rest import Rest
 from reconciler.storage import StorageWatch
-from reconciler.world import PARTS, Look, Wanted, World
+from reconciler.workers import Workers
+from reconciler.world import PARTS, Look, World
 from stacks import StackError
-from state_repo.documents import Platform
+from state_repo import StateRepoError
+from state_repo.documents import PLATFORM_PATH, Platform, Violation, worsened
 from state_repo.instance import Instance
 from state_repo.parsing import DocumentError
-from state_repo.snapshot import CustomerState, Snapshot
+from state_repo.snapshot import CustomerView, Snapshot
 from state_repo.status import StatusStore
-from state_repo.store import Store
+from state_repo.store import CommitInfo, Store
 
 log = logging.getLogger(__name__)
 WORKERS = 4
@@ -55,19 +62,25 @@ class Reconciler:
 
     def __init__(self, instance: Instance, store: Store, status: StatusStore, world: World,
                  engine: Engine) -> None:
-        self.instance, self.store, self.status = instance, store, status
+        self.instance, self.store, self.outbox = instance, store, Outbox(status)
         self.world, self.engine, self.metrics = world, engine, Metrics()
         self.boost = Boost(instance.container_name, self._most_cpus)
-        self.queue, self.fleet = FairQueue(), Fleet(status, _now, world.warm_up, self.boost)
-        self.rest = Rest(instance, self.fleet.asleep(), self.fleet.mark_asleep)
+        self.queue = FairQueue()
+        self.workers = Workers(self.queue, self._work, WORKERS, self._tell_of_workers)
+        self.fleet = Fleet(self.outbox, status.employees(), status.stacks(), _now, world.warm_up,
+                           self.boost)
+        self.rest = Rest(instance, self.fleet.asleep(), self.fleet.mark_asleep, world.guard)
+        world.asleep = self.rest.asleep
         self.storage = StorageWatch(instance, self._tell_of_storage)
-        self.book = Book(status, store, _now())
+        applied = status.applied()
+        self.book = Book(self.outbox, store, applied, _now())
         for wanted in self.book.wanted().values():
             self._expect(wanted)
-        self.receipts = Receipts(status, self._time)
-        self._recorder = Recorder(status, self.fleet, self.book, self.queue)
-        row = status.stack(LOOP)
-        self._taken = row.revision if row else None
+        self.confirmation = Confirmation(instance.run_path / "confirmed-commit")
+        self.receipts = Receipts(self.outbox, self._time)
+        self._recorder = Recorder(self.outbox, self.fleet, self.book, self.queue)
+        self._taken = next((row.revision for row in applied if row.stack == LOOP), None)
+        self._hold: Hold | None = None
         self._snapshot: Snapshot | None = None
         self.turn: Turn | None = None
         self._look = Look()
@@ -77,29 +90,23 @@ class Reconciler:
         self._turning, self._woken, self._stop = (
             threading.Lock(), threading.Event(), threading.Event())
         self._turned = time.monotonic()
-        self._threads: list[threading.Thread] = []
 
     # ---- the life of the process -------------------------------------------------------------
 
     def start(self) -> None:
-        for number in range(WORKERS):
-            thread = threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self.workers.start()
         self.world.watch(self.wake)
 
     def stop(self, patience_s: float = 20.0) -> None:
         """Lets running engines finish; after `patience_s` seconds asks them to stop early."""
         self._stop.set()
-        self.queue.close()
+        self.workers.stop()
         self._woken.set()
-        until = time.monotonic() + patience_s
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
+        self.workers.join(patience_s)
         self.engine.interrupt()
-        for thread in self._threads:
-            thread.join(5.0)
+        self.workers.join(5.0)
         self.fleet.close()
+        self.outbox.flush()
         self.world.close()
 
     def wake(self) -> None:
@@ -155,8 +162,11 @@ class Reconciler:
                                       platform.storage.employee_mb << 20)
 
     def _tell_of_storage(self, employee: str, customer: str, message: str) -> None:
-        self.status.add_event(kind="Storage", customer=customer, employee=employee,
-                              message=message)
+        self.outbox.event("Storage", message, customer, employee)
+
+    def _tell_of_workers(self, message: str) -> None:
+        log.error("%s", message)
+        self.outbox.event("Worker", message)
 
     # ---- one turn ----------------------------------------------------------------------------
 
@@ -166,15 +176,16 @@ class Reconciler:
         Raises:
             DocumentError: there is no usable platform.yaml yet.
         """
-        with self._turning, self.metrics.cycle.time():
+        with self._turning, self.metrics.cycle.time(), self.outbox.together():
             began, now = time.monotonic(), _now()
+            self.workers.tend()
+            self._free_locks()
             self.notice()
             snapshot, halt = self._take()
             settled = self.rest.settled()
-            look = self.world.look(self.book.platform, self.book.wanted().values(),
-                                   self.rest.asleep())
+            look = self._look_around()
             if look.containers is not None:
-                self.fleet.see(look.containers)
+                self.fleet.see(look.containers, look.at)
                 for seen in look.containers:
                     if seen.running and seen.employee in settled:
                         self.rest.forget(seen.employee)
@@ -182,24 +193,56 @@ class Reconciler:
             drift = {stack: items for stack, items in look.drift.items()
                      if not self.queue.running(stack) and self._ended.get(stack, 0.0) < began}
             platform_digest = self._platform_digest(snapshot.platform)
-            decision = decide(snapshot, platform_digest, self.book.applied(), self._seen(), drift,
-                              now, confirmed=self.confirmed())
+            decision = decide(snapshot, platform_digest, self.book.applied(), self.book.wanted(),
+                              drift, now, seen=_seen(look), confirmed=self.confirmation.read(),
+                              before=self._hold)
+            self._remember_hold(decision, halted=halt is not None)
             if halt is not None:
                 decision = self._repairs_only(decision, drift, now)
-            elif decision.hold is not None:
-                halt = decision.hold.reason
             self._report(drift)
             for action in decision.actions:
                 self.queue.put(action, time.monotonic())
             self.turn = Turn(snapshot, self._taken or snapshot.commit, platform_digest, decision,
-                             look, drift, halt, now)
+                             look, drift, halt, now, self._lost_reason)
             self._recorder.write(self.turn)
-            self.metrics.halted.set(halt is not None)
-            self.metrics.queue.set(self.queue.depth())
-            self.metrics.show([s for s in self.status.stacks() if s.id != LOOP],
-                              self.fleet.rows().values())
+            self._show(halted=halt is not None or decision.hold is not None)
             self._turned = time.monotonic()
             return decision
+
+    def _lost_reason(self, employee: str) -> str:
+        return self.world.volumes.reason(self.instance.employee_volume(employee),
+                                         f"the files of {employee}", employee)
+
+    def _look_around(self) -> Look:
+        look = self.world.look(self.book.platform, self.book.wanted().values(),
+                               self.rest.asleep())
+        if self.outbox.problem is None:
+            return look
+        return replace(look, unreachable={**look.unreachable, "database": self.outbox.problem})
+
+    def _free_locks(self) -> None:
+        for lock in self.store.free_locks():
+            self.outbox.event("LockRemoved", f"{lock.name} of the state repo was left by a git "
+                              "program that died; it was removed")
+
+    def _remember_hold(self, decision: Decision, *, halted: bool) -> None:
+        if decision.hold != self._hold:
+            if decision.hold is not None and (
+                    self._hold is None or decision.hold.commit != self._hold.commit):
+                for customer in decision.hold.stops:
+                    self.outbox.event("Held", decision.hold.reason, customer)
+            self._hold = decision.hold
+        if not halted:
+            self.confirmation.keep(decision.stopping)
+
+    def _show(self, *, halted: bool) -> None:
+        oldest = self.queue.oldest()
+        self.metrics.halted.set(halted)
+        self.metrics.queue.set(self.queue.depth())
+        self.metrics.oldest.set(time.monotonic() - oldest if oldest is not None else 0.0)
+        self.metrics.workers.set(self.workers.live())
+        self.metrics.wedged.set(len(self.workers.wedged()))
+        self.metrics.show(self.fleet.stacks(), self.fleet.rows().values())
 
     def _take(self) -> tuple[Snapshot, str | None]:
         """The newest snapshot that may be applied, and why that is not the newest commit."""
@@ -207,7 +250,7 @@ class Reconciler:
         if self._snapshot is not None and self._snapshot.commit == head == self._taken:
             return self._snapshot, None
         taken, halt = self._taken, None
-        if head and taken and taken != head and self.confirmed() != head and (
+        if head and taken and taken != head and self.confirmation.read().commit != head and (
                 not self.store.is_ancestor(taken, head)):
             halt = (f"history was rewritten: {head[:10]} is no descendant of {taken[:10]}, the "
                     "last commit taken. Nothing is applied until an engineer confirms it "
@@ -218,7 +261,7 @@ class Reconciler:
                 broken = check_platform(snapshot.platform)
                 halt = "\n".join(map(str, broken)) or None
                 if halt is None:
-                    self._snapshot, self._taken = snapshot, head
+                    self._taking(snapshot, taken, head)
                     return snapshot, None
             except DocumentError as error:
                 if taken is None:
@@ -227,6 +270,13 @@ class Reconciler:
         if self._snapshot is None:
             self._snapshot = self.store.snapshot(taken)
         return self._snapshot, halt
+
+    def _taking(self, snapshot: Snapshot, taken: str | None, head: str | None) -> None:
+        if head and taken and taken != head and not self.store.is_ancestor(taken, head):
+            self.store.keep(taken)  # what was applied of it is read again after a restart
+        self._snapshot, self._taken = snapshot, head
+        if head and head != taken:
+            self.outbox.applied(LOOP, revision=head, digest="", kept=[], lost=[])
 
     def _repairs_only(self, decision: Decision, drift: Mapping[str, tuple[Drift, ...]],
                       now: datetime) -> Decision:
@@ -244,16 +294,24 @@ class Reconciler:
         found = frozenset(item for items in drift.values() for item in items)
         for item in sorted(found - self._drifting, key=str):
             self.metrics.drift.labels(item.kind).inc()
-            self.status.add_event(kind="Drift", customer=customer_of(item.stack), message=str(item))
+            self.outbox.event("Drift", str(item), customer_of(item.stack))
         self._drifting = found
 
     def _release(self, look: Look) -> None:
         gone, back = (set(look.unreachable) - set(self._look.unreachable),
                       set(self._look.unreachable) - set(look.unreachable))
         for part in gone:
-            self.status.add_event(kind="Unreachable", message=look.unreachable[part])
+            self.outbox.event("Unreachable", f"{PARTS.get(part, part)} can't be checked: "
+                              f"{look.unreachable[part]}", customer_of(part))
         for part in back:
-            self.status.add_event(kind="Reachable", message=f"{PARTS[part]} answers again")
+            self.outbox.event("Reachable", f"{PARTS.get(part, part)} answers again",
+                              customer_of(part))
+        for customer, employees in look.lost.items():
+            for employee in employees - self._look.lost.get(customer, frozenset()):
+                self.outbox.event("Lost", self._lost_reason(employee), customer, employee)
+        for customer in look.unshared.keys() - self._look.unshared.keys():
+            self.outbox.event("Lost", look.unshared[customer], customer)
+        self.metrics.lost.set(sum(map(len, look.lost.values())) + len(look.unshared))
         if back:
             self.book.release(back)
         for part in PARTS:
@@ -262,37 +320,29 @@ class Reconciler:
 
     # ---- workers -----------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        while not self._stop.is_set():
-            got = self.queue.get(timeout_s=1.0)
-            if got is None:
-                continue
-            action, since = got
-            try:
-                self._converge(action, since)
-            except Exception as error:
-                log.exception("%s could not be converged", action.stack)
-                self._fail(action, Outcome(False, f"{type(error).__name__}: {error}", "engine"))
-            finally:
-                self.world.settle(action.stack)
-                self._ended[action.stack] = time.monotonic()
-                self.queue.done(action.stack)
-                self.wake()
+    def _work(self, action: Action, since: float) -> None:
+        try:
+            self._converge(action, since)
+        except Exception as error:
+            log.exception("%s could not be converged", action.stack)
+            self._fail(action, Outcome(False, f"{type(error).__name__}: {error}", "engine"))
+        finally:
+            self.world.settle(action.stack)
+            self._ended[action.stack] = time.monotonic()
+            self.wake()
 
     def _converge(self, action: Action, since: float) -> None:
         """One Action to its end: policy, engine, a look at the result, a receipt."""
         began = time.monotonic()
         stages = Stages(_now())
-        commit = self.store.commit_info(action.revision)
-        if action.cause == "commit":
-            age = _now().timestamp() - commit.time.timestamp() - (began - since)
+        commits = self._commits(action)
+        if action.cause == "commit" and commits:
+            age = _now().timestamp() - commits[0].time.timestamp() - (began - since)
             stages.mark("detect", age if age < 600 else 0.0)
         stages.mark("queue", began - since)
         customer, made, outcome = customer_of(action.stack), self._wanted(action), None
         if isinstance(made, Wanted):
-            violations = made.state.violations or check_customer(
-                self.store.view(action.revision, made.state.id))
-            if violations:
+            if violations := self._violations(action, made):
                 outcome = Outcome(False, "\n".join(map(str, violations)), "policy")
             program = self.world.customer_program(made)
         else:
@@ -308,24 +358,64 @@ class Reconciler:
                 self._expect(made)
             containers = self.world.containers_of(customer)
             if containers is not None:
-                self.fleet.see(containers, customer)
+                at, found = containers
+                self.fleet.see(found, at, customer)
             if outcome.succeeded:
-                # Nobody waits for a blank: it is ready when it is.
-                probes = [probe for employee in made.state.employees.values()
-                          if employee.state != "warm"
-                          and (probe := self.fleet.verification(employee.id))
-                          and not probe.done()]
+                probes = self._probes(made)
         self.metrics.total.labels(
             action.cause, "succeeded" if outcome.succeeded else "failed").inc()
         if outcome.succeeded:
             self.book.succeeded(action, _now(), made)
             if action.cause == "drift":
-                self.status.add_event(kind="Repaired", customer=customer, message=action.reason)
+                self.outbox.event("Repaired", action.reason, customer)
         else:
             self._fail(action, outcome)
         for probe in probes:
             probe.add_done_callback(lambda _: self.wake())
-        self.receipts.write(action, commit, outcome, stages, probes)
+        self.receipts.write(action, commits, outcome, stages, probes)
+
+    def _commits(self, action: Action) -> list[CommitInfo]:
+        """The commits of the stack's own documents that the action brings into force."""
+        customer, applied = customer_of(action.stack), self.book.record(action.stack)
+        if action.digest == applied.digest and action.cause != "commit":
+            return []  # a repair of what was applied before
+        path = PLATFORM_PATH if customer is None else f"customers/{customer}"
+        older = applied.revision
+        try:
+            if older is not None and not self.store.is_ancestor(older, action.revision):
+                older = None
+            found = self.store.commits_touching(path, older, action.revision,
+                                                most=50 if older else 10)
+        except StateRepoError as error:  # the run matters more than what is told of it
+            log.warning("the commits of %s can't be read: %s", action.stack, error)
+            return []
+        if older is not None and found and self.store.is_ancestor(found[0].sha, older):
+            return []  # it was applied before: what changed is the platform, or the code
+        return found
+
+    def _violations(self, action: Action, made: Wanted) -> list[Violation]:
+        """What the rules refuse of it: only what is worse than what was applied. That was judged
+        before, and goes on being repaired whatever the rules have become."""
+        if action.digest == self.book.record(action.stack).digest:
+            return []
+        if made.state.violations:
+            return list(made.state.violations)
+        ran = self.book.wanted().get(made.state.id)
+        view = self.store.view(action.revision, made.state.id)
+        before = [] if ran is None else check_customer(CustomerView(
+            made.platform, ran.state.customer, ran.state.employees, view.other_subnets,
+            ran.state.lessons))
+        return worsened(before, check_customer(view))
+
+    def _probes(self, made: Wanted) -> list[Future[str | None]]:
+        """Those to wait for: of who is to work, and does not answer yet. Nobody waits for a
+        blank: it is ready when it is; nor for who was stopped, or sleeps."""
+        company, asleep = made.state.customer, self.rest.asleep()
+        if company is None or company.suspended:
+            return []
+        return [probe for e in made.state.employees.values()
+                if e.state == "running" and e.id not in asleep and e.id not in made.lost
+                and (probe := self.fleet.verification(e.id)) and not probe.done()]
 
     def _expect(self, made: Wanted) -> None:
         """Tells the fleet whom each employee must let in."""
@@ -351,40 +441,31 @@ class Reconciler:
         """What the action makes true."""
         turn, customer = self.turn, customer_of(action.stack)
         assert turn is not None  # an Action comes from a turn
-        platform = turn.snapshot.platform
         if customer is None:
-            return platform if action.revision == turn.snapshot.commit else (
-                self.store.snapshot(action.revision).platform)
+            return turn.snapshot.platform if action.revision == turn.snapshot.commit else (
+                self.store.platform(action.revision))
         applied = self.book.wanted().get(customer)
-        state: CustomerState = self.store.read_customer(action.revision, customer)
         if applied is not None and action.digest == self.book.record(action.stack).digest:
             return applied
-        now, grace = _now(), platform.grace_days
+        platform, nobody = turn.snapshot.platform, frozenset[str]()
+        state = self.store.read_customer(action.revision, customer)
         return Wanted(
-            platform, state, (turn.decision.kept or {}).get(customer, frozenset()),
-            frozenset(e.id for e in state.employees.values() if is_expired(e, grace, now)))
+            platform, state, turn.decision.kept.get(customer, nobody),
+            frozenset(e.id for e in state.employees.values()
+                      if is_expired(e, platform.grace_days, _now())),
+            turn.decision.lost.get(customer, nobody))
 
     def _fail(self, action: Action, outcome: Outcome) -> None:
         if outcome.waiting_for == "engine":
-            part = next(iter(self.world.look(self.book.platform, ()).unreachable), None)
-            outcome = replace(outcome, waiting_for=part or "engine")
+            needs = PARTS if action.stack == PLATFORM else ("docker", "firewall")
+            away = self.world.look(self.book.platform, ()).unreachable
+            outcome = replace(outcome, waiting_for=next(
+                (part for part in needs if part in away), "engine"))
         self.book.failed(action, _now(), outcome)
-        self.status.add_event(kind="Failed", customer=customer_of(action.stack),
-                              message=outcome.message)
+        self.outbox.event("Failed", outcome.message, customer_of(action.stack))
         log.warning("%s: %s", action.stack, outcome.message)
 
     # ---- small things ------------------------------------------------------------------------
-
-    @property
-    def confirmation(self) -> Path:
-        """The file that holds the commit which an engineer confirmed."""
-        return self.instance.run_path / "confirmed-commit"
-
-    def confirmed(self) -> str | None:
-        try:
-            return self.confirmation.read_text().strip()
-        except FileNotFoundError:
-            return None
 
     def _platform_digest(self, platform: Platform) -> str:
         text = repr(platform) + self.world.program_digest
@@ -394,12 +475,14 @@ class Reconciler:
         platform = self.book.platform
         return platform.limits.max_cpus if platform else 0.0
 
-    def _seen(self) -> dict[str, Seen]:
-        return {employee: Seen(row["customer"], row["desired_state"] == "running")
-                for employee, row in self.fleet.rows().items()}
-
     def _time(self, kind: str, phase: str, seconds: float) -> None:
         self.metrics.duration.labels(kind, phase).observe(seconds)
+
+
+def _seen(look: Look) -> Seen:
+    running = {c.employee: c.customer for c in look.containers or ()
+               if c.employee and c.customer and (c.running or c.paused)}
+    return Seen(running, None if look.containers is None else look.lost, look.unshared)
 
 
 def _now() -> datetime:

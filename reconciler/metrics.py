@@ -8,8 +8,6 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from state_repo.status import StackStatus
-
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
@@ -27,6 +25,14 @@ class Metrics:
         self.drift = Counter("reconciler_drift_total", "Differences found, by kind of thing.",
                              ["kind"], registry=self.registry)
         self.queue = Gauge("reconciler_queue_depth", "Stacks that wait.", registry=self.registry)
+        self.oldest = Gauge("reconciler_queue_oldest_seconds", "How long the Action waits that "
+                            "waits longest.", registry=self.registry)
+        self.workers = Gauge("reconciler_workers", "Workers that can take an Action.",
+                             registry=self.registry)
+        self.wedged = Gauge("reconciler_workers_wedged", "Workers that were given up, and hold a "
+                            "stack.", registry=self.registry)
+        self.lost = Gauge("reconciler_volumes_lost", "Volumes that were made and are gone.",
+                          registry=self.registry)
         self.halted = Gauge("reconciler_halted", "1 while a snapshot is held or history was "
                             "rewritten, and an engineer is needed.", registry=self.registry)
         self.unreachable = Gauge("reconciler_part_unreachable", "1 while a part can't be checked.",
@@ -44,14 +50,14 @@ class Metrics:
         self.asleep = Gauge("reconciler_employees_asleep", "Employees that sleep.",
                             registry=self.registry)
 
-    def show(self, stacks: Iterable[StackStatus], employees: Iterable[Mapping[str, Any]]
+    def show(self, stacks: Mapping[str, Mapping[str, Any]], employees: Iterable[Mapping[str, Any]]
              ) -> None:
         """Replaces the gauges of the fleet by what is recorded now."""
         self.stacks.clear()
-        for stack in stacks:
-            customer = stack.id.removeprefix("customer/")
-            self.stacks.labels(customer, stack.sync_status, stack.health_status,
-                               (stack.revision or "")[:10]).set(1)
+        for id, stack in stacks.items():
+            if id != "loop":
+                self.stacks.labels(id.removeprefix("customer/"), stack["sync_status"],
+                                   stack["health_status"], (stack["revision"] or "")[:10]).set(1)
         self.employees.clear()
         asleep = 0
         for employee in employees:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
+import shutil
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ from reconciler.locks import InstanceLock
 from reconciler.loop import Reconciler
 from reconciler.settings import Settings
 from reconciler.world import World
+from stacks.secret_files import secret
 from state_repo.instance import Instance
 from state_repo.status import StatusStore
 from state_repo.store import Store
@@ -29,12 +31,17 @@ log = logging.getLogger(__name__)
 
 def passphrase_file(instance: Instance) -> Path:
     """The secret that encrypts Pulumi's state; made once. Losing it loses the state's secrets."""
-    path = instance.secrets_path / "pulumi-passphrase"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(32))
-    return path
+    secret(instance, "pulumi-passphrase")
+    return instance.secrets_path / "pulumi-passphrase"
+
+
+def trim(folder: Path, most: int = 20 * 1024 * 1024) -> None:
+    """Keeps each log below `most` bytes: what is over it goes to <name>.1, over the one before.
+    The processes append to the file that stays, whatever it holds."""
+    for path in folder.glob("*.log"):
+        if path.stat().st_size > most:
+            shutil.copyfile(path, path.with_suffix(".log.1"))
+            os.truncate(path, 0)
 
 
 def run(settings: Settings) -> int:
@@ -70,7 +77,7 @@ def run(settings: Settings) -> int:
     scheduler = BackgroundScheduler(timezone="UTC")
     scheduler.add_job(reconciler.notice, "interval", seconds=settings.notice_s, max_instances=1,
                       coalesce=True)
-    for tidy in (store.pack, status.prune):
+    for tidy in (store.pack, status.prune, engine.prune, lambda: trim(instance.logs_path)):
         scheduler.add_job(tidy, "interval", hours=1, jitter=300, max_instances=1, coalesce=True)
     scheduler.add_job(reconciler.let_rest, "interval", seconds=5, max_instances=1, coalesce=True)
     scheduler.add_job(reconciler.watch_storage, "interval", seconds=30, max_instances=1,

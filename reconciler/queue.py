@@ -1,17 +1,22 @@
-"""The fair queue: one place a stack, first come first served, never two runs of one stack at once.
+"""The fair queue: one place a stack, never two runs of one stack at once, people's changes first.
 
 An Action for a stack that already waits replaces the waiting one (coalescing): what counts is the
 newest desired state. An Action for a stack that is being converged waits until that run is over.
+Whoever waits grows older, so that nobody waits for ever behind the people's changes; full looks
+at reality, which are due in great numbers and hurry nobody, run one at a time.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from collections import OrderedDict
 from datetime import timedelta
 
 from reconciler.decide import Action
+
+# Seconds by which each cause lets the others go ahead.
+_LETS_AHEAD = {"commit": 0.0, "drift": 5.0, "retry": 10.0, "refresh": 600.0}
+REFRESHES_AT_ONCE = 1
 
 
 def backoff(failures: int, *, first_s: float = 1.0, most_s: float = 120.0,
@@ -24,7 +29,7 @@ def backoff(failures: int, *, first_s: float = 1.0, most_s: float = 120.0,
 
 class FairQueue:
     def __init__(self) -> None:
-        self._waiting: OrderedDict[str, tuple[Action, float]] = OrderedDict()
+        self._waiting: dict[str, tuple[Action, float]] = {}
         self._running: dict[str, Action] = {}
         self._closed = False
         self._changed = threading.Condition()
@@ -73,5 +78,15 @@ class FairQueue:
         with self._changed:
             return len(self._waiting)
 
+    def oldest(self) -> float | None:
+        """Since when (monotonic seconds) the Action waits that waits longest."""
+        with self._changed:
+            return min((since for _, since in self._waiting.values()), default=None)
+
     def _next(self) -> str | None:
-        return next((stack for stack in self._waiting if stack not in self._running), None)
+        refreshes = sum(action.cause == "refresh" for action in self._running.values())
+        return min((stack for stack, (action, _) in self._waiting.items()
+                    if stack not in self._running and not (
+                        action.cause == "refresh" and refreshes >= REFRESHES_AT_ONCE)),
+                   key=lambda stack: _LETS_AHEAD[self._waiting[stack][0].cause]
+                   + self._waiting[stack][1], default=None)

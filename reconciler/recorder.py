@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.book import LOOP, Book
-from reconciler.decide import PLATFORM, Decision, Drift, is_expired, stack_of
+from reconciler.decide import PLATFORM, Decision, Drift, Wanted, is_expired, stack_of
 from reconciler.fleet import Fleet
-from reconciler.judge import judge
+from reconciler.judge import Judgement, judge
+from reconciler.outbox import Outbox
 from reconciler.queue import FairQueue
-from reconciler.world import PARTS, Look, Wanted
+from reconciler.world import PARTS, Look
 from state_repo.documents import Employee
-from state_repo.snapshot import Snapshot
-from state_repo.status import StatusStore
+from state_repo.snapshot import CustomerState, Snapshot
 
 _VANISHED = ("its document vanished from the state repo; it was stopped and its files are kept. "
              "Restore the file, or restore it and retire it")
@@ -32,23 +33,26 @@ class Turn:
     drift: dict[str, tuple[Drift, ...]]
     halt: str | None
     now: datetime
+    lost_reason: Callable[[str], str] = lambda employee: f"the files of {employee} are gone"
 
 
 class Recorder:
-    def __init__(self, status: StatusStore, fleet: Fleet, book: Book, queue: FairQueue) -> None:
-        self._status, self._fleet, self._book, self._queue = status, fleet, book, queue
+    def __init__(self, outbox: Outbox, fleet: Fleet, book: Book, queue: FairQueue) -> None:
+        self._outbox, self._fleet, self._book, self._queue = outbox, fleet, book, queue
 
     def write(self, turn: Turn) -> None:
+        halt = turn.halt or (turn.decision.hold.reason if turn.decision.hold else "")
         self._fleet.write_stack(
-            LOOP, revision=turn.commit, sync_status="OutOfSync" if turn.halt else "Synced",
-            health_status="Degraded" if turn.halt else "Healthy", reason=turn.halt or "")
+            LOOP, revision=turn.commit, sync_status="OutOfSync" if halt else "Synced",
+            health_status="Degraded" if halt else "Healthy", reason=halt)
         self._platform(turn)
         wanted = self._book.wanted()
         for customer in turn.snapshot.customers.keys() | wanted.keys():
             self._customer(turn, customer, wanted.get(customer))
 
     def _platform(self, turn: Turn) -> None:
-        record, unreachable = self._book.record(PLATFORM), turn.look.unreachable
+        record = self._book.record(PLATFORM)
+        unreachable = {part: why for part, why in turn.look.unreachable.items() if part in PARTS}
         problem = self._book.problem(PLATFORM)
         drift = turn.drift.get(PLATFORM, ())
         applied = record.digest == turn.platform_digest
@@ -70,19 +74,19 @@ class Recorder:
     def _customer(self, turn: Turn, customer: str, wanted: Wanted | None) -> None:
         stack = stack_of(customer)
         record, failure = self._book.record(stack), self._book.problem(stack)
-        corrupt = (turn.decision.corrupt or {}).get(customer)
-        problem = (failure[0] if failure else turn.halt or (
-            f"held at its last good state: {corrupt}" if corrupt else None))
-        state = turn.snapshot.customers.get(customer)
-        if (state is None or state.customer is None or state.violations) and wanted is not None:
-            state = wanted.state
-        due = {a.stack: a.cause for a in turn.decision.actions}
-        pending = due.get(stack) in ("commit", "retry") or record.digest is None
-        docker_answers = "docker" not in turn.look.unreachable
+        held = turn.decision.held.get(customer)
+        problem = (failure[0] if failure else None) or turn.halt or held
+        blames = failure[2] if failure else {}
+        cause = {a.stack: a.cause for a in turn.decision.actions}.get(stack)
+        pending = cause in ("commit", "retry") or record.digest is None
+        unseen = next((turn.look.unreachable[part] for part in ("docker", stack)
+                       if part in turn.look.unreachable), None)
         drift = turn.drift.get(stack, ())
+        lost = turn.decision.lost.get(customer, frozenset())
+        state, waiting = self._shown(turn, customer, wanted)
         health, asleep = [], self._fleet.asleep()
+        grace = turn.snapshot.platform.grace_days
         for employee in state.employees.values() if state else ():
-            grace = turn.snapshot.platform.grace_days
             seen = self._fleet.sighting(employee.id)
             if seen and employee.state != "warm" and self._fleet.is_blank(employee.id):
                 seen = replace(seen, verified=None)  # hired, and the claim is under way
@@ -90,33 +94,49 @@ class Recorder:
                 if employee.id in self._fleet.rows():
                     self._fleet.forget(employee.id)
                 continue
-            own = problem or next((str(d) for d in drift if employee.id in d.name), None)
-            judgement = judge(
-                employee, seen, applied=not pending, problem=own, now=turn.now,
-                suspended=bool(state and state.customer and state.customer.suspended),
-                docker_answers=docker_answers, asleep=employee.id in asleep,
-                retry_at=record.retry_at,
-                working=failure is None and (stack in due or self._queue.running(stack)),
-                kept_until=_kept_until(employee, grace))
+            # What went wrong with a colleague is not this one's trouble.
+            own = (blames.get(employee.id) if blames else problem) or next(
+                (str(d) for d in drift if employee.id in d.name), None)
+            if employee.id in lost:
+                judgement = Judgement("OutOfSync", "Missing", turn.lost_reason(employee.id))
+            else:
+                judgement = judge(
+                    employee, seen, applied=not pending and employee.id not in waiting,
+                    problem=own, now=turn.now,
+                    suspended=bool(state and state.customer and state.customer.suspended),
+                    docker_answers=unseen is None, asleep=employee.id in asleep,
+                    retry_at=record.retry_at,
+                    working=failure is None and (cause is not None or self._queue.running(stack)),
+                    kept_until=_kept_until(employee, grace))
             self._fleet.write(employee, judgement, record.revision)
             if employee.state != "warm":
                 health.append(judgement.health_status)
-        for lost in (turn.decision.kept or {}).get(customer, ()):
-            if self._fleet.write_vanished(lost, _VANISHED):
-                self._status.add_event(kind="Vanished", customer=customer, employee=lost,
-                                       message=f"the document of {lost} vanished; it was stopped "
-                                               "and its files are kept")
-        if not docker_answers:
+        for vanished in turn.decision.kept.get(customer, ()):
+            if self._fleet.write_vanished(vanished, customer, _VANISHED):
+                self._outbox.event("Vanished", f"the document of {vanished} vanished; it was "
+                                   "stopped and its files are kept", customer, vanished)
+        if unseen is not None:
             sync = "Unknown"
         else:
-            sync = "OutOfSync" if pending or problem or drift else "Synced"
+            sync = "OutOfSync" if pending or problem or drift or lost else "Synced"
         worst = "Degraded" if failure or {"Degraded", "Missing"} & set(health) else (
             "Progressing" if "Progressing" in health or pending else "Healthy")
         self._fleet.write_stack(
             stack, revision=record.revision, digest=record.digest, failures=record.failures,
             retry_at=record.retry_at, waiting_for=failure[1] if failure else None,
             sync_status=sync, health_status=worst,
-            reason=problem or "; ".join(map(str, drift)))
+            reason=problem or unseen or "; ".join(map(str, drift)))
+
+    def _shown(self, turn: Turn, customer: str, wanted: Wanted | None
+               ) -> tuple[CustomerState | None, frozenset[str]]:
+        """The documents by which a customer's employees are judged, and who of them waits to be
+        made: while it is held, what was applied counts, and who is new beside it."""
+        state = turn.snapshot.customers.get(customer)
+        if customer not in turn.decision.held or wanted is None:
+            return state, frozenset()
+        new = {} if state is None else {
+            e.id: e for e in state.employees.values() if e.id not in wanted.state.employees}
+        return replace(wanted.state, employees={**wanted.state.employees, **new}), frozenset(new)
 
 
 def _kept_until(employee: Employee, grace_days: int) -> str | None:

@@ -58,11 +58,13 @@ def _is_short_of_memory() -> bool:
 
 
 class Rest:
-    """Who sleeps. `remember(employee, since)` is told of each change (None: awake)."""
+    """Who sleeps. `remember(employee, since)` is told of each change (None: awake). `guard` raises
+    StackError unless an employee may start."""
 
     def __init__(self, instance: Instance, asleep: Mapping[str, datetime],
-                 remember: Callable[[str, datetime | None], None]) -> None:
-        self._instance, self._remember = instance, remember
+                 remember: Callable[[str, datetime | None], None],
+                 guard: Callable[[], None] = lambda: None) -> None:
+        self._instance, self._remember, self._guard_start = instance, remember, guard
         self._asleep: dict[str, datetime] = dict(asleep)
         self._settled: set[str] = set(asleep)  # of them, those that are down already
         self._due: dict[str, datetime | None] = {}  # of who sleeps, once it was looked up
@@ -117,6 +119,7 @@ class Rest:
             name = self._instance.container_name(employee)
             container = cgroup.find(name)
             if container is None:
+                self._guard_start()
                 cgroup.start(name)
             else:
                 self._widen(container, name)

@@ -12,49 +12,53 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import stacks
 from policies.pack import tenant_of
 from policies.resources import Tenant
-from reconciler.decide import PLATFORM, Drift, customer_of, stack_of
+from reconciler.decide import PLATFORM, Drift, Wanted, customer_of, stack_of
 from reconciler.probe import Visitor, warm_up
-from stacks import UnreachableError, customer, fingerprint, observed, platform, platform_observed
+from stacks import (
+    StackError,
+    customer,
+    fingerprint,
+    firewall,
+    observed,
+    platform,
+    platform_observed,
+)
 from stacks.events import watch_docker
 from stacks.fingerprint import Difference
 from stacks.identity import visitor_name
 from stacks.observed import ContainerSeen
 from stacks.serve import serve
+from stacks.volumes import Volumes
 from state_repo.documents import Employee, Platform
 from state_repo.instance import Instance
-from state_repo.snapshot import CustomerState
 
 log = logging.getLogger(__name__)
 
 PARTS = {"docker": "Docker", "dns": "DNS", "edge": "the edge", "firewall": "the firewall",
-         "monitoring": "Prometheus"}
+         "monitoring": "Prometheus", "database": "the database"}
 _FORGET = ["python3", "/opt/employee/forget.py", "agent:main:openai:%"]
 _MONITORING_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at reality. `containers` (employees only) is None when Docker did not answer;
-    `drift` is by stack; `unreachable` says why a part could not be checked."""
+    """One look at reality, begun `at` (monotonic seconds). `containers` (employees only) is None
+    when Docker did not answer; `drift` is by stack; `unreachable` says why a part could not be
+    checked: it is silent, or it refuses. `lost`: by customer, employees whose volume is gone;
+    `unshared`: customers whose knowledge is gone, each with what to do."""
 
+    at: float = 0.0
     containers: tuple[ContainerSeen, ...] | None = None
     drift: Mapping[str, tuple[Drift, ...]] = field(default_factory=dict)
     unreachable: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One customer as it is to be, or was last, applied."""
-
-    platform: Platform
-    state: CustomerState
-    kept: frozenset[str] = frozenset()
-    expired: frozenset[str] = frozenset()
+    lost: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    unshared: Mapping[str, str] = field(default_factory=dict)
 
 
 class World:
@@ -65,7 +69,11 @@ class World:
         self._expired: set[str] = set()
         self._touched: dict[str, set[str]] = {}  # by customer: containers changed by hand
         self._monitoring: tuple[float, list[Difference]] = (-1e9, [])
-        self._server = serve(instance, self._may_remove_volume)
+        self.volumes = Volumes(instance)
+        # Who sleeps is left asleep by whatever else is done to it.
+        self.asleep: Callable[[], Collection[str]] = frozenset
+        self._server = serve(instance, self.volumes, self._may_remove_volume,
+                             lambda: self.asleep())
         self.providers = self._server.environment
         self.program_digest = _digest_of_programs()
 
@@ -88,12 +96,17 @@ class World:
             self._expired |= {self._instance.employee_volume(e) for e in wanted.expired}
             self._touched.pop(state.id, None)
         return customer.program(self._instance, wanted.platform, state, wanted.kept,
-                                wanted.expired)
+                                wanted.expired, wanted.lost)
 
     def tenant(self, stack: str) -> Tenant:
         """For the policy pack: what a stack's resources may name."""
         with self._guard:
             return self._tenants.get(stack) or tenant_of(self._instance, stack, ())
+
+    def guard(self) -> None:
+        """Raises StackError unless the rules that keep employees apart are in force; puts them
+        in force where it can."""
+        firewall.ensure(platform.firewall_inputs(self._instance))
 
     def _may_remove_volume(self, volume: str) -> bool:
         with self._guard:
@@ -103,41 +116,71 @@ class World:
 
     def look(self, wanted_platform: Platform | None, wanted: Iterable[Wanted],
              asleep: Collection[str] = ()) -> Look:
-        """One look at everything; `wanted_platform` is None before its first run."""
-        found: list[tuple[str, Difference]] = []
+        """One look at everything; `wanted_platform` is None before its first run. Never raises:
+        a part that is silent or refuses is told as unreachable, and hides no other."""
+        at, found = time.monotonic(), list[tuple[str, Difference]]()
         unreachable: dict[str, str] = {}
         containers: tuple[ContainerSeen, ...] | None = None
-        try:
+        lost: dict[str, frozenset[str]] = {}
+        unshared: dict[str, str] = {}
+
+        def ask(part: str, question: Callable[[], object]) -> None:
+            try:
+                question()
+            except StackError as error:
+                unreachable.setdefault(part, str(error))
+            except Exception as error:  # what nobody foresaw stops this part alone
+                log.exception("%s could not be looked at", part)
+                unreachable.setdefault(part, f"{type(error).__name__}: {error}")
+
+        def look_at_docker() -> None:
+            nonlocal containers
             reality = observed.observe_docker(self._instance.id)
-            containers = tuple(c for c in reality.containers.values() if c.employee)
+            missing = self.volumes.missing(reality.volumes)
             for one in wanted:
-                stack = stack_of(one.state.id)
-                found += ((stack, d) for d in fingerprint.customer_differences(
-                    self._instance, one.state, reality, one.kept, one.expired, asleep))
-                found += ((stack, ("container", name, "it was changed by hand"))
-                          for name in self._touched.get(one.state.id, ()))
+                ask(stack_of(one.state.id), partial(look_at_customer, one, reality, missing))
             if wanted_platform is not None:
-                found += ((PLATFORM, d) for d in platform_observed.container_differences(
+                found.extend((PLATFORM, d) for d in platform_observed.container_differences(
                     self._instance, wanted_platform, reality))
-        except UnreachableError as error:
-            unreachable["docker"] = str(error)
+            self.volumes.note(reality.volumes)
+            containers = tuple(c for c in reality.containers.values() if c.employee)
+
+        def look_at_customer(one: Wanted, reality: observed.DockerReality,
+                             missing: frozenset[str]) -> None:
+            stack, name = stack_of(one.state.id), one.state.id
+            gone = frozenset(e for e in (one.state.employees.keys() | one.kept) - one.expired
+                             if self._instance.employee_volume(e) in missing)
+            if gone:
+                lost[name] = gone
+            if (shared := self._instance.knowledge_volume(name)) in missing:
+                unshared[name] = self.volumes.reason(shared, f"the shared knowledge of {name}",
+                                                     f"--knowledge {name}")
+            found.extend((stack, d) for d in fingerprint.customer_differences(
+                self._instance, one.state, reality, one.kept, one.expired, asleep,
+                gone | one.lost))
+            found.extend((stack, ("container", touched, "it was changed by hand"))
+                         for touched in self._touched.get(name, ()))
+
+        def look_at_part(differences: Callable[[], list[Difference]]) -> None:
+            found.extend((PLATFORM, d) for d in differences())
+
+        ask("docker", look_at_docker)
         if wanted_platform is not None:
             for part, differences in self._parts(wanted_platform).items():
-                try:
-                    found += ((PLATFORM, d) for d in differences())
-                except UnreachableError as error:
-                    unreachable[part] = str(error)
+                ask(part, partial(look_at_part, differences))
         drift: dict[str, list[Drift]] = {}
         for stack, (kind, name, problem) in found:
             drift.setdefault(stack, []).append(Drift(stack, kind, name, problem))
-        return Look(containers, {s: tuple(items) for s, items in drift.items()}, unreachable)
+        return Look(at, containers, {s: tuple(items) for s, items in drift.items()}, unreachable,
+                    lost, unshared)
 
-    def containers_of(self, customer_id: str) -> tuple[ContainerSeen, ...] | None:
-        """One customer's employees, or None when Docker does not answer."""
+    def containers_of(self, customer_id: str) -> tuple[float, tuple[ContainerSeen, ...]] | None:
+        """One customer's employees, with when the look began; None when Docker does not answer."""
+        at = time.monotonic()
         try:
-            return tuple(c for c in observed.observe_customer(self._instance.id, customer_id)
-                         if c.employee)
-        except UnreachableError:
+            return at, tuple(c for c in observed.observe_customer(self._instance.id, customer_id)
+                             if c.employee)
+        except StackError:
             return None
 
     def visitor(self, customer_id: str, employee: Employee) -> Visitor:
@@ -193,9 +236,11 @@ class World:
 
 
 def _digest_of_programs() -> str:
-    """Changes when a program does: after an upgrade of the code every stack is looked at again."""
+    """Changes when a program does, or what it renders (templates, seccomp profiles, the images'
+    recipes): after an upgrade of the code every stack is looked at again."""
     digest = hashlib.sha256()
     folder = Path(stacks.__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sorted([*folder.rglob("*"), *(folder.parent / "images").rglob("*")]):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(folder.parent)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -10,9 +10,16 @@ import pulumi_docker as docker
 from stacks.container import Container, label_args
 from stacks.identity import identity
 from stacks.model_keys import grant
+from stacks.providers.docker_container import seccomp_digest
 from stacks.resources import EmployeeFiles, ModelKey
 from state_repo.documents import Customer, Employee, OfferedModel, Platform
-from state_repo.instance import LABEL_CUSTOMER, LABEL_EMPLOYEE, LABEL_INSTANCE, Instance
+from state_repo.instance import (
+    LABEL_CUSTOMER,
+    LABEL_EMPLOYEE,
+    LABEL_INSTANCE,
+    LABEL_SECCOMP,
+    Instance,
+)
 from state_repo.snapshot import CustomerState
 
 CHAT_PORT, BROWSER_PORT = 18789, 6080
@@ -30,11 +37,13 @@ def runs(employee: Employee, customer: Customer) -> bool:
 
 
 def program(instance: Instance, platform: Platform, state: CustomerState,
-            kept: Collection[str] = (), expired: Collection[str] = ()) -> Callable[[], None]:
+            kept: Collection[str] = (), expired: Collection[str] = (),
+            lost: Collection[str] = ()) -> Callable[[], None]:
     """The Pulumi program of one customer.
 
     `kept`: employees whose document vanished: no container, their volume stays. `expired`:
-    retired employees whose grace is over: their volume goes too.
+    retired employees whose grace is over: their volume goes too. `lost`: employees whose volume
+    is gone: nothing is made for them until a person decides.
     """
     customer = state.customer
     assert customer is not None  # a state with violations is never planned
@@ -49,10 +58,10 @@ def program(instance: Instance, platform: Platform, state: CustomerState,
                     for k, v in sorted(labels(instance, customer.id).items())])
         knowledge = _volume(instance, "knowledge", instance.knowledge_volume(customer.id),
                             customer.id)
-        for lost in kept:
-            _volume(instance, f"volume-{lost}", instance.employee_volume(lost), customer.id, lost)
+        for gone in sorted(set(kept) - set(lost)):
+            _volume(instance, f"volume-{gone}", instance.employee_volume(gone), customer.id, gone)
         for employee in state.employees.values():
-            if employee.id in expired:
+            if employee.id in expired or employee.id in lost:
                 continue
             volume = _volume(instance, f"volume-{employee.id}",
                              instance.employee_volume(employee.id), customer.id, employee.id)
@@ -118,7 +127,8 @@ def _employee(instance: Instance, customer: Customer, employee: Employee,
         ],
         tmpfs={"/tmp": "rw,noexec,nosuid,nodev,size=256m,mode=1777"},
         shm_size=256,
-        labels=label_args(labels(instance, customer.id, employee.id)),
+        labels=label_args(labels(instance, customer.id, employee.id)
+                          | {LABEL_SECCOMP: seccomp_digest("employee")}),
         # Who the employee is stands in its files, which can change under a running container.
         envs=[f"IW_EMPLOYEE_ID={employee.id}", f"IW_RESTARTS={employee.restarts}"],
         # Docker's own check is a backstop; the reconciler asks the health endpoint itself.

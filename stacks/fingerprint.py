@@ -19,20 +19,24 @@ Difference = tuple[str, str, str]  # kind, name, problem
 
 def customer_differences(instance: Instance, state: CustomerState, reality: DockerReality,
                          kept: Collection[str] = (), expired: Collection[str] = (),
-                         asleep: Collection[str] = ()) -> Iterator[Difference]:
-    """Every difference as (kind, name, problem in plain words). Who is `asleep` need not run."""
+                         asleep: Collection[str] = (), lost: Collection[str] = ()
+                         ) -> Iterator[Difference]:
+    """Every difference as (kind, name, problem in plain words). Who is `asleep` need not run; of
+    who is `lost` nothing is there to be compared."""
     customer = state.customer
     if customer is None:
         return
     network = instance.network_name(customer.id)
     if network not in reality.networks:
         yield "network", network, "it is gone"
-    volumes = [instance.knowledge_volume(customer.id), *map(instance.employee_volume, kept),
-               *(instance.employee_volume(e) for e in state.employees if e not in expired)]
+    there = [e for e in (*kept, *state.employees) if e not in expired and e not in lost]
+    volumes = [instance.knowledge_volume(customer.id), *map(instance.employee_volume, there)]
     for volume in volumes:
         if volume not in reality.volumes:
             yield "volume", volume, "it is gone"
     for employee in state.employees.values():
+        if employee.id in lost:
+            continue
         if employee.state != "retired" and employee.id not in expired and not is_registered(
                 instance, grant(customer, employee)):
             yield "key", employee.id, "the model proxy does not know it, or knows something else"
@@ -45,8 +49,8 @@ def customer_differences(instance: Instance, state: CustomerState, reality: Dock
             yield "container", name, "it is gone"
         elif seen.running or employee.id not in asleep:
             yield from _container(name, seen, runs(employee, customer), frozenset({network}))
-    for lost in kept:
-        name = instance.container_name(lost)
+    for vanished in kept:
+        name = instance.container_name(vanished)
         if name in reality.containers:
             yield "container", name, "it is still there, and its document vanished"
 

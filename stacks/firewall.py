@@ -3,12 +3,14 @@
 Docker separates bridges from each other, not from the host: whatever listens on 0.0.0.0 there is
 open to every container, and DOCKER-USER never sees that traffic. So chains of ours: one in
 INPUT (the host), one in DOCKER-USER (what is forwarded), and one that keeps the rest of the world
-away from the model proxy's port.
+away from the model proxy's port. An employee starts only behind them (`ensure`).
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
+import threading
 from typing import Any
 
 from stacks import StackError, UnreachableError
@@ -18,6 +20,7 @@ _CLOSED = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "16
            "127.0.0.0/8", "224.0.0.0/4")
 CHAINS = ("HOST", "FORWARD", "PROXY")  # after the instance's prefix
 _ANSWERS = "-m conntrack --ctstate RELATED,ESTABLISHED"
+_applying = threading.Lock()
 
 
 def expected(inputs: Inputs) -> dict[str, list[str]]:
@@ -64,14 +67,42 @@ def observed(inputs: Inputs) -> dict[str, list[str]]:
     return real
 
 
+def ensure(inputs: Inputs) -> None:
+    """Puts the rules in force if they are not.
+
+    Raises:
+        StackError: they can't be; nobody may start without them.
+    """
+    with _applying:
+        check_docker_uses_iptables()
+        if observed(inputs) != expected(inputs):
+            for tool, rules in expected(inputs).items():
+                _apply(tool, chains(inputs), rules)
+
+
+def check_docker_uses_iptables() -> None:
+    """Our rules for what is forwarded hang in a chain that Docker asks; a Docker that asks
+    another firewall (nftables, firewalld's own, `"iptables": false`) would pass them by.
+
+    Raises:
+        StackError: Docker does not ask DOCKER-USER.
+    """
+    saved = _run(["iptables-save", "-t", "filter"])
+    if not re.search(r"^-A FORWARD (.* )?-j DOCKER-USER$", saved, re.M):
+        raise StackError(
+            "Docker does not use the iptables chain DOCKER-USER on this machine, so that nothing "
+            "would keep employees from private networks; have it use iptables "
+            '(no "iptables": false, no "firewall-backend" other than iptables in '
+            "/etc/docker/daemon.json) and restart Docker")
+
+
 class Firewall(Kind):
     token = "instantworker:host:Firewall"
     properties = frozenset({"bridges", "chain", "proxyPort", "rules"})
     in_place = frozenset({"proxyPort", "rules"})
 
     def create(self, inputs: Inputs) -> str:
-        for tool, rules in expected(inputs).items():
-            _apply(tool, chains(inputs), rules)
+        ensure(inputs)
         return inputs["chain"]
 
     def read(self, id: str, inputs: Inputs) -> Inputs | None:

@@ -65,6 +65,7 @@ def edge_differences(instance: Instance) -> Iterator[Difference]:
 
 def firewall_differences(instance: Instance) -> Iterator[Difference]:
     inputs = firewall_inputs(instance)
+    firewall.check_docker_uses_iptables()
     wanted, real = firewall.expected(inputs), firewall.observed(inputs)
     for tool, rules in wanted.items():
         if real[tool] != rules:

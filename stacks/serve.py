@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from stacks import firewall
 from stacks.dns_zone import Zone
 from stacks.edge import EdgeConfig
 from stacks.employee_files import EmployeeFiles
-from stacks.firewall import Firewall
 from stacks.host_files import ConfigFile, Folder
 from stacks.model_keys import ModelKey
+from stacks.platform import firewall_inputs
 from stacks.providers.docker_container import Container
 from stacks.providers.docker_network import Network
 from stacks.providers.docker_volume import Volume
 from stacks.providers.servicer import Provider, ProviderServer
+from stacks.volumes import Volumes
 from state_repo.instance import Instance
 
 
-def serve(instance: Instance, may_remove_volume: Callable[[str], bool]) -> ProviderServer:
-    """Listens on loopback; `.environment` is the engine's PULUMI_DEBUG_PROVIDERS."""
+def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str], bool],
+          asleep: Callable[[], Collection[str]]) -> ProviderServer:
+    """Listens on loopback; `.environment` is the engine's PULUMI_DEBUG_PROVIDERS. `asleep`: the
+    employees that sleep."""
+    def sleeping() -> frozenset[str]:
+        return frozenset(map(instance.container_name, asleep()))
     return ProviderServer({
         "docker": Provider("docker", "5.2.0", [
-            Container(), Network(), Volume(may_remove_volume, instance.backups_path)]),
+            Container(lambda: firewall.ensure(firewall_inputs(instance)), sleeping), Network(),
+            Volume(volumes, may_remove_volume, instance.backups_path)]),
         "instantworker": Provider("instantworker", "1.0.0", [
-            Zone(instance), EdgeConfig(instance), Firewall(), Folder(instance),
+            Zone(instance), EdgeConfig(instance), firewall.Firewall(), Folder(instance),
             ConfigFile(instance), EmployeeFiles(instance), ModelKey(instance)]),
     })

@@ -24,6 +24,7 @@ LABEL_CUSTOMER = "instantworker.customer"
 LABEL_EMPLOYEE = "instantworker.employee"
 LABEL_PLATFORM = "instantworker.platform"
 LABEL_SPEC = "instantworker.spec"
+LABEL_SECCOMP = "instantworker.seccomp"
 
 
 class InstanceError(StateRepoError):
@@ -155,8 +156,11 @@ class Instance:
 
     @property
     def bridge_prefix(self) -> str:
-        """What every bridge of this instance begins with: the firewall's rules match it."""
-        return f"{self.prefix[:5]}-"
+        """What every bridge of this instance begins with: the firewall's rules match it. At most
+        6 characters, and another instance's prefix gives another one."""
+        if len(self.prefix) <= 5:
+            return f"{self.prefix}-"
+        return f"{self.prefix[0]}{hashlib.sha256(self.prefix.encode()).hexdigest()[:4]}-"
 
     def bridge_name(self, customer: str) -> str:
         """At most 15 characters, the kernel's limit for an interface."""

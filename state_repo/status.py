@@ -283,7 +283,7 @@ def set_row(table: type[EmployeeStatus] | type[StackStatus] | type[AppliedStack]
     def change(session: Session) -> None:
         row = session.get(table, id)
         if row is None:
-            row = table(**{table.__table__.primary_key.columns.keys()[0]: id})
+            row = table(**{"stack" if table is AppliedStack else "id": id})
             session.add(row)
         for name, value in fields.items():
             setattr(row, name, value)
@@ -291,10 +291,11 @@ def set_row(table: type[EmployeeStatus] | type[StackStatus] | type[AppliedStack]
     return change
 
 
-def drop_row(table: type[EmployeeStatus] | type[StackStatus], id: str
-             ) -> Callable[[Session], None]:
+def drop_row(table: type[Table], id: str) -> Callable[[Session], None]:
     def change(session: Session) -> None:
-        session.execute(delete(table).where(table.id == id))
+        row = session.get(table, id)
+        if row is not None:
+            session.delete(row)
     return change
 
 

@@ -235,9 +235,10 @@ class Store:
     def commits_touching(self, path: str, older: str | None, newer: str, most: int = 50
                          ) -> list[CommitInfo]:
         """The commits after `older` up to `newer` that changed something below `path`, the newest
-        first. Without one (or without `older`): the newest that ever did."""
+        first, at most `most`. Where there is none: the newest that ever did."""
         arguments = ["log", "-z", "--format=%H%x1f%an%x1f%ae%x1f%ct%x1f%s"]
-        ranges = ([[f"-{most}", f"{older}..{newer}"]] if older else []) + [["-1", newer]]
+        ranges = [[f"-{most}", f"{older}..{newer}"], ["-1", newer]] if older else [
+            [f"-{most}", newer]]
         for revisions in ranges:
             done = self._door.run(*arguments, *revisions, "--", path, check=False)
             found = [line.split("\x1f") for line in done.stdout.split("\0") if line.strip()]
@@ -252,7 +253,7 @@ class Store:
         when there never was one. For set-up, which mends a broken one by it."""
         head = self.head()
         while head is not None:
-            found = self.commits_touching(PLATFORM_PATH, None, head)
+            found = self.commits_touching(PLATFORM_PATH, None, head, most=1)
             if not found:
                 return None
             with self._guard:

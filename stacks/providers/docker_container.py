@@ -2,7 +2,8 @@
 
 What a container was created with can't drift: a container that differs there has another id, and
 reading the old id says "gone". What can be changed under the same id (limits, networks, whether
-it runs) is read back and compared.
+it runs) is read back and compared. Whether it runs is also a matter of sleep, which is not the
+engine's: who sleeps counts as running, and is left asleep.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from typing import Any, ClassVar
 from stacks import StackError
 from stacks.providers.docker_api import APIError, NotFound, client, is_ours, labels_of, speaking
 from stacks.providers.servicer import Inputs, Kind
-from state_repo.instance import LABEL_SPEC
+from state_repo.instance import LABEL_EMPLOYEE, LABEL_SPEC
 
 SECCOMP = Path(__file__).resolve().parent.parent.parent / "images" / "seccomp"
 MIB = 1024 * 1024
@@ -31,6 +32,12 @@ def spec_of(inputs: Inputs) -> str:
     fixed = {name: value for name, value in inputs.items()
              if name not in (*_STATE, *_LIMITS) and not name.startswith("__")}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def seccomp_digest(name: str) -> str:
+    """8 hex digits of a profile: a label of who runs under it, so that a changed profile makes
+    new containers."""
+    return hashlib.sha256(_seccomp(name).encode()).hexdigest()[:8]
 
 
 @cache
@@ -147,8 +154,16 @@ class Container(Kind):
     in_place = frozenset({*_LIMITS, *_STATE, "networksAdvanced"})
     _removing: ClassVar[threading.Semaphore] = threading.Semaphore(8)
 
+    def __init__(self, guard: Callable[[], None] = lambda: None,
+                 asleep: Callable[[], Collection[str]] = frozenset) -> None:
+        """`guard` raises unless an employee may start (the host's rules are in force). `asleep`:
+        names of the containers that sleep."""
+        self._guard, self._asleep = guard, asleep
+
     def create(self, inputs: Inputs) -> str:
+        self._may_start(inputs)
         with speaking():
+            self._check_volumes(inputs)
             config = api_config(inputs)
             try:
                 made = client().create_container_from_config(config, inputs["name"])["Id"]
@@ -173,7 +188,8 @@ class Container(Kind):
         seen = dict(inputs)
         for name, reader in _READERS.items():
             if name == "mustRun":
-                if reader(real) != inputs.get(name, True):
+                wanted = inputs.get(name, True)
+                if reader(real) != wanted and not (wanted and self._sleeps(inputs)):
                     seen[name] = reader(real)
             elif name in inputs and reader(real) != _comparable(name, inputs[name]):
                 value = reader(real)
@@ -190,9 +206,12 @@ class Container(Kind):
                 self._reconnect(id, new)
             state = client().inspect_container(id)["State"]
             if new.get("mustRun", True):
+                if self._sleeps(new) or (state["Running"] and not state["Paused"]):
+                    return
+                self._may_start(new)
                 if state["Paused"]:
                     client().unpause(id)
-                elif not state["Running"]:
+                else:
                     client().start(id)
             elif state["Running"]:
                 client().stop(id, timeout=_int(new.get("stopTimeout")) or 10)
@@ -205,6 +224,23 @@ class Container(Kind):
                 client().remove_container(id, force=True)
             except NotFound:
                 return
+
+    def _sleeps(self, inputs: Inputs) -> bool:
+        return inputs["name"] in self._asleep()
+
+    def _may_start(self, inputs: Inputs) -> None:
+        if LABEL_EMPLOYEE in labels_of(inputs) and inputs.get("mustRun", True):
+            self._guard()
+
+    def _check_volumes(self, inputs: Inputs) -> None:
+        """Docker makes a volume that is not there, empty and in silence."""
+        for mount in inputs.get("mounts") or ():
+            if mount["type"] == "volume":
+                try:
+                    client().inspect_volume(mount["source"])
+                except NotFound:
+                    raise StackError(f"the volume {mount['source']} is gone; {inputs['name']} is "
+                                     "not started without it") from None
 
     def _adopt_or_remake(self, inputs: Inputs, config: dict[str, Any]) -> str:
         """A container of that name exists: what a run that was cut off left, or a stranger's."""

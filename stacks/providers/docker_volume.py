@@ -1,16 +1,16 @@
-"""docker:index/volume:Volume over Docker's API. Absence is not deletion: see `delete`."""
+"""docker:index/volume:Volume over Docker's API. Absence is not deletion: see `delete`; nor is it a
+reason to make a volume anew: see `create`."""
 
 from __future__ import annotations
 
-import gzip
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from stacks import StackError
 from stacks.providers.docker_api import NotFound, client, is_ours, labels_of, speaking
 from stacks.providers.servicer import Inputs, Kind
+from stacks.volumes import VolumeLostError, Volumes, back_up
 
 log = logging.getLogger(__name__)
 
@@ -22,17 +22,25 @@ class Volume(Kind):
     token = "docker:index/volume:Volume"
     properties = frozenset({"name", "driver", "labels"})
 
-    def __init__(self, may_remove: Callable[[str], bool], backups: Path) -> None:
-        self._may_remove, self._backups = may_remove, backups
+    def __init__(self, volumes: Volumes, may_remove: Callable[[str], bool], backups: Path) -> None:
+        self._volumes, self._may_remove, self._backups = volumes, may_remove, backups
 
     def create(self, inputs: Inputs) -> str:
+        name = inputs["name"]
         with speaking():
-            # Docker answers with the existing volume where there is one of that name.
-            made = client().create_volume(inputs["name"], driver=inputs.get("driver", "local"),
-                                          labels=labels_of(inputs))
+            try:
+                made = client().inspect_volume(name)
+            except NotFound:
+                if self._volumes.was_made(name):
+                    raise VolumeLostError(
+                        f"the volume {name} was made before and is gone; it is not made anew by "
+                        "itself. `iw status` says what can be done") from None
+                made = client().create_volume(name, driver=inputs.get("driver", "local"),
+                                              labels=labels_of(inputs))
         if not is_ours(made.get("Labels") or {}, labels_of(inputs)):
-            raise StackError(f"a volume {inputs['name']} exists that this instance did not make "
+            raise StackError(f"a volume {name} exists that this instance did not make "
                              "for this customer; rename or remove it, it is not touched")
+        self._volumes.note([name])
         return made["Name"]
 
     def read(self, id: str, inputs: Inputs) -> Inputs | None:
@@ -57,12 +65,6 @@ class Volume(Kind):
                 mountpoint = Path(client().inspect_volume(id)["Mountpoint"])
             except NotFound:
                 return
-            self._back_up(id, mountpoint)
+            back_up(mountpoint, self._backups / f"{id}.tar.gz")
             client().remove_volume(id)
-
-    def _back_up(self, name: str, folder: Path) -> None:
-        self._backups.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = shutil.make_archive(str(self._backups / f"{name}.new"), "tar", folder)
-        with open(made, "rb") as source, gzip.open(self._backups / f"{name}.tar.gz", "wb") as to:
-            shutil.copyfileobj(source, to)
-        Path(made).unlink()
+            self._volumes.forget(id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from reconciler.boost import Boost
 from reconciler.fleet import Fleet
 from reconciler.judge import Judgement
+from reconciler.outbox import Outbox
 from reconciler.probe import Visitor
 from stacks.observed import ContainerSeen
 from state_repo.status import StatusStore
@@ -25,18 +28,19 @@ class World:
 
     def __init__(self, status: StatusStore) -> None:
         self.now, self.asked = NOW, 0
-        self.fleet = Fleet(status, lambda: self.now, lambda *_: None,
-                           Boost(lambda name: name, lambda: 1.0))
+        self.fleet = Fleet(Outbox(status), status.employees(), status.stacks(), lambda: self.now,
+                           lambda *_: None, Boost(lambda name: name, lambda: 1.0))
 
         def verify(*_: Any) -> None:
             self.asked += 1
         self.fleet._verify = verify  # type: ignore[method-assign]
         self.fleet.expect(PULSE.id, Visitor("acme", "pulse.gw"), blank=False)
 
-    def see(self, state: str, health: str = "healthy") -> None:
+    def see(self, state: str, health: str = "healthy", at: float | None = None) -> None:
         self.fleet.see([ContainerSeen("c1", "x", "acme", PULSE.id, None, "", "img",
                                       state == "running", "10.0.0.2", frozenset(), health,
-                                      paused=state == "paused")])
+                                      paused=state == "paused")],
+                       time.monotonic() if at is None else at)
 
     def row(self) -> dict[str, Any]:
         return self.fleet.rows()[PULSE.id]
@@ -85,3 +89,51 @@ def test_who_wakes_from_a_stop_is_sent_nobody_before_it_answers(world):
 
 def _verified(world):
     return replace(world.fleet.sighting(PULSE.id), verified=True)
+
+
+def test_a_look_that_was_begun_earlier_overwrites_nothing(world):
+    early = time.monotonic()
+    world.see("running")
+    world.fleet._sightings[PULSE.id] = _verified(world)
+    world.see("exited", at=early - 1)
+    assert world.fleet.sighting(PULSE.id).verified is True
+    world.fleet.see([], early - 1)
+    assert world.fleet.sighting(PULSE.id) is not None, "a late answer does not make it vanish"
+    world.fleet.see([], time.monotonic())
+    assert world.fleet.sighting(PULSE.id) is None
+    world.see("running", at=early)
+    assert world.fleet.sighting(PULSE.id) is None, "nor come back"
+
+
+def test_a_look_from_just_before_a_wake_puts_nobody_back_to_sleep(world):
+    world.fleet.mark_asleep(PULSE.id, NOW)
+    world.see("paused")
+    begun = time.monotonic()
+    world.fleet.mark_asleep(PULSE.id, None)
+    world.see("paused", at=begun)
+    assert world.fleet.sighting(PULSE.id).running
+
+
+@pytest.mark.parametrize(("answer", "verified"), [(None, True), ("its chat port is shut", None)])
+def test_yesterdays_verdict_holds_until_a_probe_says_otherwise(world, monkeypatch, tmp_path,
+                                                               answer, verified):
+    """After a restart of the reconciler nobody who worked is refused at the edge."""
+    looked = threading.Event()
+    monkeypatch.setattr("reconciler.fleet.answers", lambda *_: answer if looked.wait(5) else "late")
+    restarted = World(StatusStore(f"sqlite:///{tmp_path}/status.db"))
+    restarted.see("running")
+    assert restarted.fleet.sighting(PULSE.id).verified is True
+    looked.set()
+    until = time.monotonic() + 5
+    while restarted.fleet.sighting(PULSE.id).verified is not verified:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    restarted.fleet.close()
+
+
+def test_another_container_is_not_believed_for_yesterdays(world, tmp_path):
+    restarted = World(StatusStore(f"sqlite:///{tmp_path}/status.db"))
+    restarted.fleet.see([ContainerSeen("c2", "x", "acme", PULSE.id, None, "", "img", True,
+                                       "10.0.0.2", frozenset(), "healthy")], time.monotonic())
+    assert restarted.fleet.sighting(PULSE.id).verified is None
+    restarted.fleet.close()

@@ -1,0 +1,400 @@
+"""The loop by value: real git and SQLite, a fake world. Each test is a promise that was broken."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from reconciler import workers
+from reconciler.answers import Answers
+from reconciler.decide import PLATFORM, Drift
+from state_repo import changes
+from state_repo.documents import Limits
+from tests.reconciler.fake_world import ANN, House, wait_for
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    # Whoever runs answers: probes are another module's matter.
+    monkeypatch.setattr("reconciler.fleet.wait_until_ready", lambda *_: None)
+    monkeypatch.setattr("reconciler.fleet.answers", lambda *_: None)
+    made = House(tmp_path)
+    made.customer("acme")
+    yield made
+    made.close()
+
+
+def now_iso() -> str:
+    return "2026-11-25T22:36:00Z"
+
+
+# ---- the brake -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("fields", [
+    {"state": "paused"}, {"state": "retired", "retired_at": now_iso()},
+    {"image": f"other@sha256:{'b' * 64}"}, {"restarts": 1}])
+def test_the_brake_holds_over_many_turns_and_restarts_until_it_is_confirmed(house, fields):
+    ids = house.hire("acme", 9)
+    house.customer("bolt")
+    house.settle()
+    made = {e: c.id for e, c in house.world.containers.items()}
+    commit = house.edit("acme", ids[:7], **fields)
+    house.turn(5)
+    assert {e: c.id for e, c in house.world.containers.items()} == made
+    house.restart()
+    house.turn(5)
+    assert {e: c.id for e, c in house.world.containers.items()} == made
+    (other,) = house.hire("bolt")
+    (waits,) = house.hire("acme")
+    house.settle()
+    assert other in house.running() and waits not in house.running()
+    assert "iw confirm" in house.row(waits).reason and house.row(waits).sync_status == "OutOfSync"
+    assert "would stop 7 of" in house.stack("loop").reason
+    for id in ids[:7]:
+        assert id in house.stack("loop").reason, "who would stop is named"
+    runs = len(house.world.runs)
+    Answers(house.r).confirm(house.r.turn.decision.hold.commit[:10])
+    house.settle()
+    assert len(house.world.runs) > runs and waits in house.running()
+    if "state" in fields:
+        assert not house.running() & set(ids[:7])
+    assert house.stack("loop").reason == ""
+    assert commit
+
+
+def test_suspending_a_company_is_held_too_and_lets_go_when_it_is_reverted(house):
+    ids = house.hire("acme", 9)
+    house.settle()
+    changes.set_seats(house.store, ANN, "acme", suspended=True)
+    house.turn(4)
+    assert house.running() == set(ids)
+    changes.set_seats(house.store, ANN, "acme", suspended=False)
+    house.settle()
+    assert house.stack("loop").reason == "" and house.running() == set(ids)
+
+
+def test_the_status_rows_decide_nothing(house):
+    """They are lost, or lie: what ran is what was applied."""
+    ids = house.hire("acme", 9)
+    house.settle()
+    for id in ids:
+        house.status.upsert_employee(id, desired_state="paused")
+    house.restart()
+    house.edit("acme", ids, state="paused")
+    house.turn(4)
+    assert house.running() == set(ids)
+
+
+def test_a_lost_database_lets_nobody_be_stopped_either(house, tmp_path):
+    ids = house.hire("acme", 9)
+    house.settle()
+    house.r.stop(5)
+    with sqlite3.connect(tmp_path / "instantworker.db") as database:
+        for table in ("applied", "stacks", "employees"):
+            database.execute(f"DELETE FROM {table}")
+    house.edit("acme", ids[:7], state="paused")
+    house.start()
+    house.turn(4)
+    assert house.running() == set(ids)
+    assert "would stop 7 of 9" in house.stack("loop").reason
+
+
+# ---- workers, and parts that refuse ------------------------------------------------------------
+
+def test_a_worker_survives_what_happens_while_it_fails(house):
+    house.settle()
+    house.world.fail["customer-acme"] = RuntimeError("the engine is on fire")
+    original = house.r.book.failed
+    house.r.book.failed = lambda *_: 1 / 0  # and so is the failure path
+    for _ in range(workers_count(house) + 2):
+        house.hire("acme")
+        house.turn()
+    assert house.r.workers.live() == workers_count(house)
+    house.r.book.failed = original
+    house.world.fail.clear()
+    (id,) = house.hire("acme")
+    house.settle()
+    assert id in house.running()
+
+
+def workers_count(house) -> int:
+    return house.r.workers._count
+
+
+def test_a_look_that_raises_in_the_failure_path_ends_nobody(house):
+    house.settle()
+    house.world.fail["customer-acme"] = ["network: no"]
+    house.hire("acme")
+    house.r.cycle()
+    house.world.look_raises = RuntimeError("no look")
+    wait_for(lambda: house.r.book.problem("customer/acme") or not house.r.queue._running, "run")
+    time.sleep(0.05)
+    assert house.r.workers.live() == workers_count(house)
+
+
+def test_a_database_that_is_away_stops_no_repair_and_is_told_later(house, tmp_path):
+    ids = house.hire("acme", 2)
+    house.settle()
+    locker = sqlite3.connect(tmp_path / "instantworker.db", isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    del house.world.containers[ids[0]]
+    house.turn(2)
+    (new,) = house.hire("acme")
+    house.turn(2)
+    assert house.running() == {*ids, new}, "repaired and hired without the database"
+    house.turn()
+    assert "locked" in house.r.turn.look.unreachable["database"]
+    found, well = Answers(house.r).healthz()
+    assert "locked" in found["database"] and well
+    assert house.events("Repaired") == []
+    locker.execute("ROLLBACK")
+    time.sleep(2.1)  # the outbox does not ask all the time
+    house.turn(2)
+    assert len(house.events("Repaired")) == 1
+    assert house.row(new).health_status == "Healthy"
+    assert house.r.outbox.problem is None
+    assert any(r.subject == "Hire E0 for acme" for r in house.status.receipts("acme"))
+
+
+def test_a_wedged_worker_is_named_and_replaced(house, monkeypatch):
+    house.customer("bolt")
+    house.settle()
+    let_go = threading.Event()
+    house.world.fail["customer-acme"] = lambda: let_go.wait(20)
+    house.hire("acme")
+    house.r.cycle()
+    wait_for(lambda: house.r.queue.running("customer/acme"), "a run")
+    monkeypatch.setattr(workers, "WEDGED_S", 0.01)
+    time.sleep(0.05)
+    house.r.cycle()
+    monkeypatch.setattr(workers, "WEDGED_S", 600.0)
+    assert house.r.workers.live() == workers_count(house)
+    found, well = Answers(house.r).healthz()
+    assert list(found["wedged"]) == ["customer/acme"] and well
+    assert "has been at customer/acme" in house.events("Worker")[0]
+    (id,) = house.hire("bolt")
+    house.r.cycle()
+    wait_for(lambda: id in house.running(), "others go on")
+    let_go.set()
+    wait_for(lambda: not house.r.workers.wedged(), "it ends")
+
+
+def test_health_counts_the_living(house):
+    assert Answers(house.r).healthz()[1]
+    house.r.workers.stop()
+    house.r.workers.join(5)
+    found, well = Answers(house.r).healthz()
+    assert found["workers"] == 0 and not well
+
+
+@pytest.mark.parametrize("part", ["firewall", "edge", "dns", "monitoring"])
+def test_a_part_that_refuses_stops_only_what_depends_on_it(house, part):
+    ids = house.hire("acme", 1)
+    house.settle()
+    house.world.unreachable[part] = "it answers 502"
+    house.world.containers.clear()
+    (new,) = house.hire("acme")
+    house.settle()
+    assert house.running() == {*ids, new}
+    assert house.stack(PLATFORM).sync_status == "Unknown"
+    assert "it answers 502" in house.stack(PLATFORM).reason
+    assert any("it answers 502" in m for m in house.events("Unreachable"))
+    del house.world.unreachable[part]
+    house.settle()
+    assert house.stack(PLATFORM).sync_status == "Synced"
+
+
+def test_one_employees_failure_is_not_its_colleagues(house):
+    one, other = house.hire("acme", 2)
+    house.settle()
+    house.world.fail["customer-acme"] = [f"employee-{one}: no such image"]
+    house.edit("acme", [one], role="Sales")
+    house.turn(2)
+    assert "no such image" in house.row(one).reason
+    assert "no such image" not in house.row(other).reason
+    assert house.row(other).health_status == "Healthy"
+    house.world.fail["customer-acme"] = ["network: no room"]
+    house.edit("acme", [one], role="Support")
+    house.turn(2)
+    assert "no room" in house.row(other).reason, "what is everybody's is told to everybody"
+
+
+# ---- policy ------------------------------------------------------------------------------------
+
+def tighten(house) -> None:
+    """Past the rules of a commit, as a remote without our hooks would."""
+    from dataclasses import replace
+
+    from state_repo.parsing import dump
+    platform = replace(house.store.platform(), limits=Limits(max_memory_mb=1024))
+    root = house.store._with_files(house.store._tree_of(house.store.head()),
+                                   {"platform.yaml": dump(replace(platform, defaults=replace(
+                                       platform.defaults, memory_mb=512)))})
+    made = house.store._write_commit(house.store.head(), root, ANN, "Tighter limits")
+    house.store._door.swap(made, house.store.head())
+
+
+def test_who_violates_newer_limits_is_repaired_and_can_be_paused(house):
+    ids = house.hire("acme", 2)
+    house.settle()
+    tighten(house)
+    house.settle()
+    assert house.stack("customer/acme").sync_status == "Synced"
+    del house.world.containers[ids[0]]
+    house.settle()
+    assert house.running() == set(ids)
+    changes.pause(house.store, ANN, "acme", ids[1])
+    house.settle()
+    assert house.running() == {ids[0]}
+
+
+def test_what_the_rules_refuse_waits_and_repairs_go_on(house):
+    ids = house.hire("acme", 1)
+    house.settle()
+    text = house.store._read(house.store._find(
+        house.store._tree_of(house.store.head()),
+        ("customers", "acme", "employees", f"{ids[0]}.yaml"))).decode()
+    house.push({f"customers/acme/employees/{ids[0]}.yaml": text.replace(
+        "memoryMb: 3072", "memoryMb: 99999")})
+    house.settle()
+    assert "99999" in house.row(ids[0]).reason
+    house.world.containers.clear()
+    house.settle()
+    assert house.running() == set(ids)
+    assert "99999" in house.row(ids[0]).reason, "and it still says what it waits for"
+
+
+# ---- receipts ----------------------------------------------------------------------------------
+
+def test_a_receipt_is_of_the_stacks_own_commit(house):
+    house.customer("bolt")
+    house.settle()
+    mine = changes.hire(house.store, ANN, "acme", "Pulse", "Tester")[1]
+    theirs = changes.hire(house.store, ANN, "bolt", "Secret project", "Tester")[1]
+    house.turn()
+    (acme,) = house.status.receipts("acme", 1)
+    (bolt,) = house.status.receipts("bolt", 1)
+    assert (acme.revision, acme.subject) == (mine, "Hire Pulse for acme")
+    assert (bolt.revision, bolt.subject) == (theirs, "Hire Secret project for bolt")
+    assert "Secret" not in str([(r.subject, r.commits) for r in house.status.receipts("acme")])
+
+
+def test_several_commits_of_one_run_are_all_found(house):
+    house.settle()
+    shas = [changes.hire(house.store, ANN, "acme", f"E{n}", "Tester")[1] for n in range(3)]
+    house.turn()
+    for sha in shas:
+        (receipt,) = house.status.receipts("acme", 5, sha)
+        assert [c["sha"] for c in receipt.commits] == shas[::-1]
+        assert receipt.revision == shas[-1]
+
+
+def test_a_change_of_the_platform_gives_nobody_anothers_receipt(house):
+    house.hire("acme")
+    house.settle()
+    changes.set_platform(house.store, ANN, "Secret negotiations", lambda old: type(old)(
+        **{**{f: getattr(old, f) for f in old.__slots__}, "grace_days": 20}))
+    house.settle()
+    assert "Secret" not in str([(r.subject, r.commits, r.author)
+                                for r in house.status.receipts("acme")])
+
+
+def test_retiring_who_never_answered_succeeds_at_once(house, monkeypatch):
+    stuck = threading.Event()
+
+    def never(address, visitor, deadline, gone, **_):
+        while not gone() and not stuck.is_set():
+            time.sleep(0.005)
+        return "its chat port is not open yet"
+    monkeypatch.setattr("reconciler.fleet.wait_until_ready", never)
+    (id,) = house.hire("acme")
+    house.turn(2)
+    sha = changes.retire(house.store, ANN, "acme", id)[1]
+    house.turn(2)
+    receipt = wait_for(lambda: house.status.receipts("acme", 5, sha), "its receipt")[0]
+    assert (receipt.result, receipt.message) == ("succeeded", "")
+    stuck.set()
+
+
+# ---- what is lost ------------------------------------------------------------------------------
+
+def test_a_volume_that_vanished_is_held_and_reported_and_colleagues_work(house):
+    one, other = house.hire("acme", 2)
+    house.settle()
+    house.world.lost = {"acme": frozenset({one})}
+    del house.world.containers[one]
+    house.turn(4)
+    assert house.running() == {other}
+    assert house.row(one).health_status == "Missing"
+    assert "is gone from Docker" in house.row(one).reason and "iw restore" in house.row(one).reason
+    assert len(house.events("Lost")) == 1
+    (new,) = house.hire("acme")
+    house.restart()
+    house.settle()
+    assert house.running() == {other, new}
+    house.world.lost = {}
+    house.settle()
+    assert house.running() == {one, other, new}
+
+
+def test_a_company_whose_knowledge_is_gone_is_left_as_it_is(house):
+    (id,) = house.hire("acme")
+    house.settle()
+    house.world.unshared = {"acme": "the volume is gone; restore it"}
+    house.world.containers.clear()
+    runs = len(house.world.runs)
+    house.turn(3)
+    assert len(house.world.runs) == runs and "restore it" in house.row(id).reason
+
+
+# ---- restart, rewrite --------------------------------------------------------------------------
+
+def test_a_confirmed_rewrite_and_a_collection_let_the_reconciler_start(house):
+    ids = house.hire("acme", 2)
+    house.settle()
+    door = house.store._door
+    old = house.store.head()
+    door.run("update-ref", "refs/heads/main", door.run("rev-parse", f"{old}~1").stdout.strip())
+    house.turn()
+    assert "history was rewritten" in house.stack("loop").reason
+    assert house.running() == set(ids)
+    Answers(house.r).confirm(house.store.head())
+    house.r.cycle()  # it is taken, and perhaps not yet applied
+    door.run("reflog", "expire", "--expire=now", "--all")
+    door.run("gc", "--quiet", "--prune=now")
+    house.restart()
+    house.settle()
+    assert house.stack("loop").reason == ""
+    assert ids[0] in house.running()
+
+
+def test_a_restart_with_nothing_to_do_runs_nothing_and_refuses_nobody(house):
+    (id,) = house.hire("acme")
+    house.settle()
+    runs = len(house.world.runs)
+    house.restart()
+    house.r.cycle()
+    assert house.row(id).health_status == "Healthy"
+    house.settle()
+    assert len(house.world.runs) == runs
+
+
+def test_a_dead_lock_is_removed_by_the_loop_and_reported(house):
+    import os
+    lock = house.store.path / "refs/heads/main.lock"
+    lock.touch()
+    os.utime(lock, (time.time() - 7200,) * 2)
+    house.turn()
+    assert not lock.exists() and "main.lock" in house.events("LockRemoved")[0]
+
+
+def test_drift_of_the_platform_does_not_wait_for_anybody(house):
+    house.hire("acme")
+    house.settle()
+    house.world.platform_drift = (Drift(PLATFORM, "file", "x", "it was changed"),)
+    house.world.runs.clear()
+    house.turn()
+    assert house.world.runs == [("platform", True)]
