@@ -156,7 +156,8 @@ def test_a_database_that_is_away_stops_no_repair_and_is_told_later(house, tmp_pa
     assert len(house.events("Repaired")) == 1
     assert house.row(new).health_status == "Healthy"
     assert house.r.outbox.problem is None
-    assert any(r.subject == "Hire E0 for acme" for r in house.status.receipts("acme"))
+    wait_for(lambda: any(r.subject == "Hire E0 for acme" for r in house.status.receipts("acme")),
+             "its receipt")
 
 
 def test_a_wedged_worker_is_named_and_replaced(house, monkeypatch):
@@ -267,6 +268,12 @@ def test_what_the_rules_refuse_waits_and_repairs_go_on(house):
     assert "99999" in house.row(ids[0]).reason, "and it still says what it waits for"
 
 
+def receipt_of(house, customer: str, sha: str):
+    """Written once the employees have answered, in a thread of its own."""
+    (found,) = wait_for(lambda: house.status.receipts(customer, 5, sha), "its receipt")
+    return found
+
+
 # ---- receipts ----------------------------------------------------------------------------------
 
 def test_a_receipt_is_of_the_stacks_own_commit(house):
@@ -275,8 +282,7 @@ def test_a_receipt_is_of_the_stacks_own_commit(house):
     mine = changes.hire(house.store, ANN, "acme", "Pulse", "Tester")[1]
     theirs = changes.hire(house.store, ANN, "bolt", "Secret project", "Tester")[1]
     house.turn()
-    (acme,) = house.status.receipts("acme", 1)
-    (bolt,) = house.status.receipts("bolt", 1)
+    acme, bolt = receipt_of(house, "acme", mine), receipt_of(house, "bolt", theirs)
     assert (acme.revision, acme.subject) == (mine, "Hire Pulse for acme")
     assert (bolt.revision, bolt.subject) == (theirs, "Hire Secret project for bolt")
     assert "Secret" not in str([(r.subject, r.commits) for r in house.status.receipts("acme")])
@@ -287,7 +293,7 @@ def test_several_commits_of_one_run_are_all_found(house):
     shas = [changes.hire(house.store, ANN, "acme", f"E{n}", "Tester")[1] for n in range(3)]
     house.turn()
     for sha in shas:
-        (receipt,) = house.status.receipts("acme", 5, sha)
+        receipt = receipt_of(house, "acme", sha)
         assert [c["sha"] for c in receipt.commits] == shas[::-1]
         assert receipt.revision == shas[-1]
 
@@ -314,7 +320,7 @@ def test_retiring_who_never_answered_succeeds_at_once(house, monkeypatch):
     house.turn(2)
     sha = changes.retire(house.store, ANN, "acme", id)[1]
     house.turn(2)
-    receipt = wait_for(lambda: house.status.receipts("acme", 5, sha), "its receipt")[0]
+    receipt = receipt_of(house, "acme", sha)
     assert (receipt.result, receipt.message) == ("succeeded", "")
     stuck.set()
 
