@@ -34,10 +34,15 @@ def sells(site: Site, **prices: str) -> None:
         for name, plan in PLANS.items()}))
 
 
+TOO_WIDE = """width => document.documentElement.scrollWidth <= width ? [] :
+    [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > width)
+        .map(e => e.outerHTML.slice(0, 120)).slice(-5)"""
+
+
 def fine(visitor: Any, name: str, viewport: dict[str, int], *, full: bool = False) -> None:
     visitor.page.wait_for_load_state()
     assert visitor.violations() == []
-    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    assert visitor.page.evaluate(TOO_WIDE, viewport["width"]) == []
     visitor.shot(f"billing-{name}-{'phone' if viewport is PHONE else 'desktop'}", full=full)
 
 
