@@ -65,7 +65,11 @@ class Context:
 
     def customer_of(self, employee: str) -> str:
         """Whose employee it is, by the documents."""
-        for state in self.store.snapshot().customers.values():
+        row = self.status.employee(employee)  # a hint, so that not everybody's is read
+        head = self.store.head() or ""
+        if row is not None and employee in self.store.read_customer(head, row.customer).employees:
+            return row.customer
+        for state in self.store.snapshot(head).customers.values():
             if employee in state.employees:
                 return state.id
         raise click.ClickException(f"there is no employee {employee}; see `iw status`")
@@ -123,7 +127,7 @@ def hire(obj: Context, customer: str, name: str, role: str, instructions: str,
                                      "file after the @") from error
     size = None
     if cpus or memory_mb:
-        usual = obj.store.snapshot().platform.defaults
+        usual = obj.store.platform().defaults
         size = Resources(cpus or usual.cpus, memory_mb or usual.memory_mb, usual.pids)
     made, sha = changes.hire(obj.store, obj.author(), customer, name, role, skills=skills,
                              instructions=instructions, resources=size)
@@ -158,7 +162,7 @@ def retire(obj: Context, employee: str, yes: bool, wait: bool, as_machine: bool)
     """End an employment. Files are kept for the grace period, then backed up and removed."""
     customer = obj.customer_of(employee)
     if not yes:
-        days = obj.store.snapshot().platform.grace_days
+        days = obj.store.platform().grace_days
         console.print(f"{employee} stops now. Its files are kept for {days} days, then a last "
                       "backup is made and they are removed.")
         if click.prompt("Type its id to retire it", default="", show_default=False) != employee:
@@ -429,6 +433,28 @@ def confirm(obj: Context, commit: str, as_machine: bool) -> None:
     if as_machine:
         return show_json(found)
     console.print(f"Confirmed {found['confirmed'][:10]}; it is applied now.")
+    return None
+
+
+@iw.command()
+@click.argument("employee", required=False)
+@click.option("--knowledge", metavar="CUSTOMER", help="A company's shared knowledge, instead of an "
+              "employee's files.")
+@click.option("--from-backup", "source", flag_value="backup", help="Put the last backup in place.")
+@click.option("--empty", "source", flag_value="nothing", help="Begin with nothing.")
+@json_option
+@click.pass_obj
+def restore(obj: Context, employee: str | None, knowledge: str | None, source: str | None,
+            as_machine: bool) -> None:
+    """Decide about files whose volume is gone (`iw status` names them)."""
+    if (employee is None) == (knowledge is None) or source is None:
+        raise click.UsageError("name an employee or --knowledge CUSTOMER, and say --from-backup or "
+                               "--empty")
+    found = obj.ask("POST", "/v1/restore", {"employee": employee, "customer": knowledge,
+                                            "from": source})
+    if as_machine:
+        return show_json(found)
+    console.print(f"Done: {plain(found['done'])}.")
     return None
 
 

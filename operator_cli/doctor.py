@@ -69,6 +69,22 @@ def _docker(instance: Instance) -> Iterator[Finding]:
                       f"start it (`make run` does); its log is {instance.logs_path}/dockerd.log")
         return
     yield Finding("Docker answers", "ok", done.stdout.strip())
+    yield from _chains()
+
+
+def _chains() -> Iterator[Finding]:
+    """Whether Docker asks the chain in which our rules hang (see stacks/firewall.py)."""
+    done = subprocess.run(["iptables", "-S", "FORWARD"], capture_output=True, text=True,
+                          check=False, env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"})
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+        yield Finding("Docker uses iptables", "warn", last, "look as root: sudo ./iw doctor")
+        return
+    asked = any(line.endswith("-j DOCKER-USER") for line in done.stdout.splitlines())
+    yield Finding("Docker uses iptables", "ok" if asked else "fail",
+                  "FORWARD asks DOCKER-USER" if asked else "FORWARD does not ask DOCKER-USER",
+                  "" if asked else "nobody is started: have Docker use iptables (no "
+                  '"iptables": false and no other "firewall-backend" in daemon.json), restart it')
 
 
 def _disk(instance: Instance) -> Iterator[Finding]:

@@ -108,6 +108,23 @@ class Answers:
             raise ReconcilerError(f"nothing was ever applied for {customer}; see `iw status`")
         self._r.wake()
 
+    def restore(self, employee: str | None, customer: str | None, *, from_backup: bool) -> str:
+        """Ends the hold on files that are gone; see `World.restore`.
+
+        Raises:
+            ReconcilerError: no such employee.
+        """
+        r = self._r
+        if employee is not None:
+            customer = next((name for name, made in r.book.wanted().items()
+                             if employee in made.state.employees), None)
+        if customer is None or customer not in r.book.wanted():
+            raise ReconcilerError(f"there is no {employee or customer}; see `iw status`")
+        done = r.world.restore(customer, employee, from_backup=from_backup)
+        r.outbox.event("Restored", done, customer, employee)
+        r.wake()
+        return done
+
     def confirm(self, commit: str) -> str:
         """Lets a held commit or a rewritten history be applied; `commit` may be shortened to 7
         digits. Of a held commit, those who were named as held may stop, and nobody else."""

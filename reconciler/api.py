@@ -59,6 +59,7 @@ class InternalApi:
             Rule("/v1/retry", endpoint=self.retry, methods=["POST"]),
             Rule("/v1/notify", endpoint=self.notify, methods=["POST"]),
             Rule("/v1/confirm", endpoint=self.confirm, methods=["POST"]),
+            Rule("/v1/restore", endpoint=self.restore, methods=["POST"]),
         ])
 
     def metrics(self, request: Request) -> Response:
@@ -120,6 +121,14 @@ class InternalApi:
 
     def confirm(self, request: Request) -> Response:
         return as_json({"confirmed": self._answers.confirm(_field(request, "commit"))})
+
+    def restore(self, request: Request) -> Response:
+        source = _field(request, "from")
+        if source not in ("backup", "nothing"):
+            raise BadRequest('from: "backup" or "nothing"')
+        body = request.get_json()
+        return as_json({"done": self._answers.restore(
+            body.get("employee"), body.get("customer"), from_backup=source == "backup")})
 
     def wsgi(self, rules: Map) -> Callable[..., Any]:
         @Request.application

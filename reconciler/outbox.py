@@ -11,16 +11,15 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.orm import Session
-
+from state_repo.database import DatabaseError
 from state_repo.status import (
     AppliedStack,
+    Change,
     EmployeeStatus,
     Event,
     Receipt,
@@ -43,7 +42,7 @@ class Outbox:
     def __init__(self, status: StatusStore) -> None:
         self._status = status
         self._rows: dict[Row, dict[str, Any] | None] = {}  # None: the row goes
-        self._lines: deque[Callable[[Session], None]] = deque(maxlen=MOST_WAITING)
+        self._lines: deque[Change] = deque(maxlen=MOST_WAITING)
         self._guard, self._sending = threading.RLock(), threading.RLock()
         self._gathering = 0
         self._problem: str | None = None
@@ -103,17 +102,14 @@ class Outbox:
             try:
                 self._status.write(changes)
                 self._problem = None
-            except DBAPIError as error:
-                if error.connection_invalidated or _is_away(error):
-                    self._wait(rows, lines, error)
+            except DatabaseError as error:
+                if error.is_away:
+                    self._wait(rows, lines, str(error))
                 else:
                     self._one_by_one(changes)
-            except SQLAlchemyError as error:  # no connection to be had
-                self._wait(rows, lines, error)
 
-    def _wait(self, rows: dict[Row, dict[str, Any] | None],
-              lines: list[Callable[[Session], None]], error: Exception) -> None:
-        problem = " ".join(str(getattr(error, "orig", None) or error).split())
+    def _wait(self, rows: dict[Row, dict[str, Any] | None], lines: list[Change], problem: str
+              ) -> None:
         if self._problem is None:
             log.warning("the database takes nothing (%s); %d writes wait", problem,
                         len(rows) + len(lines))
@@ -125,12 +121,12 @@ class Outbox:
                                    else None if fields is None else fields | newer)
             self._lines.extendleft(reversed(lines))
 
-    def _one_by_one(self, changes: list[Callable[[Session], None]]) -> None:
+    def _one_by_one(self, changes: list[Change]) -> None:
         """One of them is wrong in itself, and must not hold the others up for ever."""
         for change in changes:
             try:
                 self._status.write([change])
-            except SQLAlchemyError:
+            except DatabaseError:
                 log.exception("a row could not be written, and is left out")
 
     def _row(self, row: Row, fields: dict[str, Any]) -> None:
@@ -144,14 +140,9 @@ class Outbox:
         self.flush()
 
 
-def _change(row: Row, fields: dict[str, Any] | None) -> Callable[[Session], None]:
+def _change(row: Row, fields: dict[str, Any] | None) -> Change:
     table, id = row
     if fields is None:
         return drop_row(table, id)
     return set_row(table, id, fields)
 
-
-def _is_away(error: DBAPIError) -> bool:
-    """Whether the database refuses everything for now (locked, read-only, full, not there), and
-    not this one row."""
-    return type(error).__name__ in ("OperationalError", "InterfaceError", "InternalError")

@@ -22,6 +22,7 @@ from reconciler.loop import Reconciler
 from reconciler.settings import Settings
 from reconciler.world import World
 from stacks.secret_files import secret
+from state_repo import StateRepoError
 from state_repo.instance import Instance
 from state_repo.status import StatusStore
 from state_repo.store import Store
@@ -30,9 +31,17 @@ log = logging.getLogger(__name__)
 
 
 def passphrase_file(instance: Instance) -> Path:
-    """The secret that encrypts Pulumi's state; made once. Losing it loses the state's secrets."""
+    """The secret that encrypts Pulumi's state; made once. Losing it loses the state's secrets.
+
+    Raises:
+        InstanceError: it was made before, and is gone.
+    """
+    path = instance.secrets_path / "pulumi-passphrase"
+    instance.expect("pulumi-passphrase", path.exists(), f"restore {path}: it opens the secrets "
+                    "in Pulumi's state")
     secret(instance, "pulumi-passphrase")
-    return instance.secrets_path / "pulumi-passphrase"
+    instance.mark_made("pulumi-passphrase")
+    return path
 
 
 def trim(folder: Path, most: int = 20 * 1024 * 1024) -> None:
@@ -59,8 +68,11 @@ def run(settings: Settings) -> int:
     except ReconcilerError as error:
         log.error("%s", error)
         return 75  # EX_TEMPFAIL
-    status = StatusStore(instance.database_url)
-    status.migrate()
+    try:
+        status = StatusStore.prepared(instance, patience_s=3.0)
+    except StateRepoError as error:
+        log.error("the database can't be used: %s", error)
+        return 75
     store = Store.open_or_create(instance, check_customer)
     world = World(instance)
     analyzer = pack.HostedPack(world.tenant)

@@ -33,15 +33,17 @@ from stacks.events import watch_docker
 from stacks.fingerprint import Difference
 from stacks.identity import visitor_name
 from stacks.observed import ContainerSeen
+from stacks.providers.docker_api import client, speaking
 from stacks.serve import serve
-from stacks.volumes import Volumes
+from stacks.volumes import Volumes, restore
 from state_repo.documents import Employee, Platform
 from state_repo.instance import Instance
 
 log = logging.getLogger(__name__)
 
 PARTS = {"docker": "Docker", "dns": "DNS", "edge": "the edge", "firewall": "the firewall",
-         "monitoring": "Prometheus", "database": "the database"}
+         "monitoring": "Prometheus", "model-proxy": "the model proxy",
+         "database": "the database"}
 _FORGET = ["python3", "/opt/employee/forget.py", "agent:main:openai:%"]
 _MONITORING_EVERY_S = 10.0
 
@@ -102,6 +104,37 @@ class World:
         """For the policy pack: what a stack's resources may name."""
         with self._guard:
             return self._tenants.get(stack) or tenant_of(self._instance, stack, ())
+
+    def restore(self, customer_id: str, employee: str | None, *, from_backup: bool) -> str:
+        """Ends the hold on a volume that is gone (`employee` None: the company's knowledge): its
+        last backup is put in its place, or it may begin empty. Returns what was done.
+
+        Raises:
+            StackError: it is not gone, there is no backup, or it can't be read.
+        """
+        name = (self._instance.employee_volume(employee) if employee
+                else self._instance.knowledge_volume(customer_id))
+        with speaking():
+            present = {v["Name"] for v in client().volumes()["Volumes"] or []}
+        if name not in self.volumes.missing(present):
+            raise StackError(f"the volume {name} is not gone; nothing was done")
+        if not from_backup:
+            self.volumes.forget(name)
+            return f"{name} begins empty"
+        backup = self.volumes.backup(name)
+        if backup is None:
+            raise StackError(f"there is no backup of {name} in {self._instance.backups_path}; put "
+                             f"one there as {name}.tar.gz, or begin with nothing (--empty)")
+        with speaking():
+            made = client().create_volume(name, labels=customer.labels(
+                self._instance, customer_id, employee))
+        try:
+            restore(backup, Path(made["Mountpoint"]))
+        except StackError:
+            with speaking():
+                client().remove_volume(name)
+            raise
+        return f"{name} is again what it was in {backup.name}"
 
     def guard(self) -> None:
         """Raises StackError unless the rules that keep employees apart are in force; puts them
@@ -224,6 +257,7 @@ class World:
         return {"dns": of(platform_observed.dns_differences, wanted),
                 "edge": of(platform_observed.edge_differences),
                 "firewall": of(platform_observed.firewall_differences),
+                "model-proxy": of(platform_observed.proxy_differences),
                 "monitoring": self._look_at_monitoring}
 
     def _look_at_monitoring(self) -> list[Difference]:

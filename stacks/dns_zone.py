@@ -21,7 +21,7 @@ from requests.exceptions import HTTPError, Timeout
 
 from stacks import StackError, UnreachableError
 from stacks.providers.servicer import Inputs, Kind
-from stacks.secret_files import secret
+from stacks.secret_files import existing
 from state_repo.instance import Instance
 
 API_KEY = "pdns-api-key"
@@ -35,7 +35,7 @@ def records(instance: Instance, address: str, ttl: int) -> list[dict[str, Any]]:
 
 def make_provider(instance: Instance, name: str) -> Any:
     if name == "powerdns":
-        return PowerDnsProvider("platform", "127.0.0.1", secret(instance, API_KEY),
+        return PowerDnsProvider("platform", "127.0.0.1", existing(instance, API_KEY),
                                 port=instance.ports["dns_api"], timeout=5)
     module, _, cls = name.rpartition(".")
     path = instance.secrets_path / "dns-provider.json"

@@ -21,11 +21,12 @@ _FORGEABLE = ["X-User", "X-Upstream", "X-Forwarded-User", "X-Customer", "X-Desk-
 _VISITOR = "192.0.2.1"
 # A socket is asked again after this long whether it may still be open.
 _SOCKET_LIFETIME = "1h"
-_NOT_REACHED = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
-    '<meta name="color-scheme" content="light dark"><title>Getting ready…</title>'
-    '<main role="status"><h1>Getting ready…</h1><p>It does not answer yet. This page loads by '
-    'itself.</p></main></html>')
+# How long an employee, and the web app's word about a visitor, are waited for. Once an answer has
+# begun it may take as long as it takes.
+_EMPLOYEE_S, _APP_S = 8, 5
+_PAGE = ('<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" '
+         'content="{again}"><meta name="color-scheme" content="light dark"><title>{title}</title>'
+         '<main role="status"><h1>{title}</h1><p>{text}</p></main></html>')
 Config = dict[str, Any]
 
 
@@ -55,7 +56,7 @@ def edge_config(instance: Instance) -> Config:
                          "body": "There is nothing at this address.\n"}]},
         ],
     }
-    server["errors"] = {"routes": [_not_reached(instance)]}
+    server["errors"] = {"routes": [*_not_reached(instance)]}
     config: Config = {
         **bootstrap(),
         "logging": {"logs": {"default": {"level": "WARN"}}},
@@ -69,17 +70,34 @@ def edge_config(instance: Instance) -> Config:
     return config
 
 
-def _not_reached(instance: Instance) -> Config:
-    """An employee that was let in to and does not answer: it started this moment, or it is gone
-    and the web app doesn't know yet. The page asks again by itself, as the web app's own would."""
-    return {"match": [{"host": [f"*.gw.{instance.domain}", f"*.vnc.{instance.domain}"]}],
-            "terminal": True, "handle": [
-                {"handler": "headers", "response": {"set": {
-                    "Content-Type": ["text/html; charset=utf-8"],
-                    "Content-Security-Policy": [
-                        f"default-src 'none'; frame-ancestors {instance.app_url}"],
-                    "Cache-Control": ["no-store"], "Retry-After": ["2"]}}},
-                {"handler": "static_response", "status_code": 503, "body": _NOT_REACHED}]}
+def _not_reached(instance: Instance) -> list[Config]:
+    """An employee that a visitor was let in to and that does not answer: it hangs, or it started
+    this moment, or it is gone and the web app doesn't know yet. The page says who, and asks again
+    by itself, as the web app's own would."""
+    # Labels of a host are counted from its end: the employee's id stands before `gw.<domain>`.
+    who = f"{{http.request.host.labels.{instance.domain.count('.') + 2}}}"
+    hangs = _PAGE.format(again=10, title=f"{who} does not answer", text=(
+        f"It was waited for {_EMPLOYEE_S} seconds: it is busy, or it hangs. This page asks again "
+        "by itself. If it stays so, retry it from its page in the dashboard; its files are kept."))
+    starts = _PAGE.format(again=2, title="Getting ready…", text=(
+        f"{who} does not answer yet. This page loads by itself."))
+    hosts = {"host": [f"*.gw.{instance.domain}", f"*.vnc.{instance.domain}"]}
+
+    def route(match: Config, again: int, status: int, page: str) -> Config:
+        return {"match": [hosts | match], "terminal": True, "handle": [
+            {"handler": "headers", "response": {"set": {
+                "Content-Type": ["text/html; charset=utf-8"],
+                "Content-Security-Policy": [
+                    f"default-src 'none'; frame-ancestors {instance.app_url}"],
+                "Cache-Control": ["no-store"], "Retry-After": [str(again)]}}},
+            {"handler": "static_response", "status_code": status, "body": page}]}
+    return [route({"expression": "{http.error.status_code} == 504"}, 10, 504, hangs),
+            route({}, 2, 503, starts)]
+
+
+def _in_time(seconds: int) -> Config:
+    """Whoever is asked answers within this time, or the visitor is told."""
+    return {"protocol": "http", "dial_timeout": "3s", "response_header_timeout": f"{seconds}s"}
 
 
 def _host(hosts: list[str], handle: list[Config]) -> Config:
@@ -101,6 +119,7 @@ def _authorise(app: str) -> Config:
     return {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": app}],
+        "transport": _in_time(_APP_S),
         "rewrite": {"method": "GET", "uri": "/edge/authorize"},
         "headers": {"request": {
             "set": {"X-Forwarded-Method": ["{http.request.method}"],
@@ -148,6 +167,7 @@ def _employee(origin: str, headers: dict[str, list[str]]) -> Config:
     return {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": "{http.vars.upstream}"}],
+        "transport": _in_time(_EMPLOYEE_S),
         "flush_interval": -1,
         "stream_close_delay": "12h",
         "stream_timeout": _SOCKET_LIFETIME,

@@ -54,16 +54,13 @@ def chains(inputs: Inputs) -> tuple[str, str, str]:
 
 def observed(inputs: Inputs) -> dict[str, list[str]]:
     """Our rules as they are, in order. Raises UnreachableError without iptables."""
-    names = (*chains(inputs), f"-i {inputs['bridges']}+ ")
+    names = {*chains(inputs), f"{inputs['bridges']}+"}
     real = {}
     for tool in ("iptables", "ip6tables"):
-        lines = _run([f"{tool}-save", "-t", "filter"]).splitlines()
-        real[tool] = [line for line in lines if line.startswith("-A ")
-                      and any(name in line for name in names)]
-        real[tool].sort(key=lambda line: not line.startswith(("-A INPUT", "-A DOCKER-USER")))
-        real[tool] = ([x for x in real[tool] if x.startswith("-A INPUT")]
-                      + [x for x in real[tool] if x.startswith("-A DOCKER-USER")]
-                      + [x for chain in chains(inputs) for x in real[tool] if f"-A {chain} " in x])
+        lines = [line for line in _run([f"{tool}-save", "-t", "filter"]).splitlines()
+                 if line.startswith("-A ") and names & set(line.split())]
+        real[tool] = [line for chain in ("INPUT", "DOCKER-USER", *chains(inputs))
+                      for line in lines if line.startswith(f"-A {chain} ")]
     return real
 
 

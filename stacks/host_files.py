@@ -10,7 +10,7 @@ from pathlib import Path
 import requests
 
 from stacks.providers.servicer import Inputs, Kind
-from stacks.secret_files import resolved
+from stacks.secret_files import as_written, resolved
 from state_repo.instance import Instance
 
 
@@ -97,4 +97,4 @@ def is_current(instance: Instance, inputs: Inputs) -> bool:
         text = (instance.data / inputs["path"]).read_text()
     except (OSError, UnicodeDecodeError):
         return False
-    return text == resolved(instance, inputs["content"])
+    return text == as_written(instance, inputs["content"])

@@ -7,16 +7,21 @@ much it may spend. It reads that file at each request, so that to remove it is t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 
+from stacks import StackError
 from stacks.identity import WARM_MODEL, key_name
 from stacks.providers.servicer import Inputs, Kind
-from stacks.secret_files import remove_secret, secret
+from stacks.secret_files import existing, remove_secret, secret
+from state_repo import StateRepoError
 from state_repo.documents import Customer, Employee
 from state_repo.instance import Instance
+from state_repo.secret_file import read_secret
 
 UID = 10005
 FOLDER = "config/model_proxy/keys"
@@ -56,13 +61,16 @@ class ModelKey(Kind):
         self._instance = instance
 
     def create(self, inputs: Inputs) -> str:
-        path = registration(self._instance, inputs)
+        path = _registration(self._instance, secret(
+            self._instance, key_name(inputs["employee"], int(inputs["version"]))))
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
         fresh.unlink(missing_ok=True)
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
         with open(handle, "w") as file:
             file.write(_registered(inputs))
+            file.flush()
+            os.fsync(file.fileno())
         os.chown(fresh, UID, UID)
         fresh.rename(path)
         return f"{inputs['employee']}-{int(inputs['version'])}"
@@ -74,22 +82,49 @@ class ModelKey(Kind):
         self.create(new)
 
     def delete(self, id: str, inputs: Inputs) -> None:
-        registration(self._instance, inputs).unlink(missing_ok=True)
-        remove_secret(self._instance, key_name(inputs["employee"], int(inputs["version"])))
+        name = key_name(inputs["employee"], int(inputs["version"]))
+        with contextlib.suppress(StackError):  # without the key nobody can show it
+            _registration(self._instance, existing(self._instance, name)).unlink(missing_ok=True)
+        remove_secret(self._instance, name)
 
 
-def registration(instance: Instance, inputs: Inputs) -> Path:
-    """The proxy's file for the key."""
-    key = secret(instance, key_name(inputs["employee"], int(inputs["version"])))
+def _registration(instance: Instance, key: str) -> Path:
+    """The proxy's file for a key."""
     return instance.data / FOLDER / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
 
+_seen: dict[tuple[Path, str], tuple[tuple[int, int, int], ...]] = {}
+
+
 def is_registered(instance: Instance, inputs: Inputs) -> bool:
-    """Whether the proxy knows the key, and of it what it should."""
+    """Whether the proxy knows the key, and of it what it should. What was read once is not read
+    again while neither file was touched: a look at a large fleet asks for everybody."""
+    name = key_name(inputs["employee"], int(inputs["version"]))
+    wanted = _registered(inputs)
+    known = (instance.secrets_path / name, wanted)
     try:
-        return registration(instance, inputs).read_text() == _registered(inputs)
-    except OSError:
+        key_stat = _touched(known[0])
+        path = _registration(instance, _key_of(known[0], key_stat))
+        if _seen.get(known) == (key_stat, _touched(path)):
+            return True
+        if path.read_text() != wanted:
+            return False
+        if len(_seen) > 50_000:
+            _seen.clear()
+        _seen[known] = (key_stat, _touched(path))
+    except (OSError, StateRepoError):
         return False
+    return True
+
+
+@lru_cache(maxsize=50_000)
+def _key_of(path: Path, touched: tuple[int, int, int]) -> str:
+    return read_secret(path)
+
+
+def _touched(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _registered(inputs: Inputs) -> str:

@@ -88,6 +88,26 @@ def monitoring_differences(instance: Instance) -> Iterator[Difference]:
         yield "scrape", job, "Prometheus does not scrape it any more"
 
 
+def proxy_differences(instance: Instance) -> Iterator[Difference]:
+    """Nothing can differ; but a proxy whose books can't be written makes no calls, and says so.
+
+    Raises:
+        UnreachableError: it does not answer, or makes no calls; says why.
+    """
+    url = f"http://127.0.0.1:{instance.ports['model_proxy']}/healthz"
+    try:
+        answer = requests.get(url, timeout=5)
+    except requests.RequestException as error:
+        raise UnreachableError("the model proxy does not answer") from error
+    if answer.status_code != 200:
+        try:
+            reason = str(answer.json()["reason"])
+        except (ValueError, KeyError, TypeError):
+            reason = f"it answers {answer.status_code}"
+        raise UnreachableError(f"it makes no calls: {reason}")
+    yield from ()
+
+
 def paths_between(wanted: object, real: object, at: str = "") -> Iterator[str]:
     """The paths at which two JSON values differ."""
     if isinstance(wanted, dict) and isinstance(real, dict):

@@ -1,30 +1,35 @@
 """Secrets of the platform's parts: files of mode 0600 outside git, made at first use.
 
 A program names a secret as `@secret:<name>@`; the provider puts it in when it writes the file, so
-that Pulumi's state and its diffs hold the name alone.
+that Pulumi's state and its diffs hold the name alone. Looking never makes one.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 
+from stacks import StackError
 from state_repo.instance import Instance
+from state_repo.secret_file import SecretError, read_secret, write_secret
 
 _REFERENCE = re.compile(r"@secret:([a-z0-9-]+)@")
 
 
 def secret(instance: Instance, name: str) -> str:
+    """The secret; made if there is none. Raises StackError: it is empty."""
     path = instance.secrets_path / name
-    instance.secrets_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        write_secret(path, secrets.token_urlsafe(32), replace=False)
+    return existing(instance, name)
+
+
+def existing(instance: Instance, name: str) -> str:
+    """The secret, which was made before. Raises StackError: it is missing or empty."""
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with open(handle, "w") as file:
-        file.write(secrets.token_urlsafe(32))
-    return path.read_text().strip()
+        return read_secret(instance.secrets_path / name)
+    except SecretError as error:
+        raise StackError(str(error)) from error
 
 
 def remove_secret(instance: Instance, name: str) -> None:
@@ -36,4 +41,13 @@ def reference(name: str) -> str:
 
 
 def resolved(instance: Instance, text: str) -> str:
+    """The text with its secrets in place; makes those that are not there."""
     return _REFERENCE.sub(lambda match: secret(instance, match[1]), text)
+
+
+def as_written(instance: Instance, text: str) -> str | None:
+    """The text as it was written with the secrets that there are; None when one is missing."""
+    try:
+        return _REFERENCE.sub(lambda match: existing(instance, match[1]), text)
+    except StackError:
+        return None

@@ -18,10 +18,41 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
+
+from state_repo import StateRepoError
+from state_repo.instance import Instance
 
 PATIENCE_S = 15.0  # how long a writer waits for the others
 IMMEDIATE = {"immediate": True}  # execution options of a connection that reads before it writes
 _MIGRATING = 0x1257_0001  # PostgreSQL's advisory lock: any number that is ours
+
+
+class DatabaseError(StateRepoError):
+    """The database did not take something. `is_away`: it takes nothing now (locked, read-only,
+    full, not there), rather than not this one row."""
+
+    def __init__(self, message: str, *, is_away: bool) -> None:
+        super().__init__(message)
+        self.is_away = is_away
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """Raises DatabaseError for whatever the driver raises."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        words = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise DatabaseError(words, is_away=not isinstance(error, DBAPIError) or isinstance(
+            error, OperationalError | InterfaceError | InternalError)
+            or error.connection_invalidated) from error
 
 
 def engine_for(url: str, patience_s: float = PATIENCE_S) -> Engine:
@@ -62,6 +93,15 @@ def tune(engine: Engine) -> None:
         if not cursor.connection.in_transaction and verb not in ("SELECT", "PRAGMA", "BEGIN ",
                                                                  "EXPLAI"):
             cursor.execute("BEGIN IMMEDIATE")
+
+
+def check_database(instance: Instance) -> None:
+    """Raises InstanceError: the instance's SQLite file was made before, and is gone. (A server's
+    database is its own affair.)"""
+    parsed = make_url(instance.database_url)
+    if parsed.drivername.startswith("sqlite") and parsed.database:
+        instance.expect("database", Path(parsed.database).exists(),
+                        f"Restore {parsed.database} from a backup: it holds accounts and history")
 
 
 def migrate(url: str, folder: Path, version_table: str) -> None:

@@ -79,6 +79,23 @@ class Instance:
         fresh.write_text(json.dumps(values, indent=2) + "\n")
         fresh.rename(self.data / "instance.json")
 
+    def expect(self, what: str, present: bool, advice: str) -> None:
+        """What carries data is never made anew in silence.
+
+        Raises:
+            InstanceError: `what` was made before (`mark_made`), and is not there.
+        """
+        marker = self.data / "made" / what
+        if not present and marker.exists():
+            raise InstanceError(f"{what} was made before and is gone; it is not made anew by "
+                                f"itself. {advice}. To begin with nothing: rm {marker}")
+
+    def mark_made(self, what: str) -> None:
+        marker = self.data / "made" / what
+        if not marker.exists():
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
+
     @property
     def database_url(self) -> str:
         return (os.environ.get("DATABASE_URL") or self.database

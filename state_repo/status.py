@@ -32,8 +32,10 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
-from state_repo.database import IMMEDIATE, PATIENCE_S, engine_for, migrate
+from state_repo.database import IMMEDIATE, PATIENCE_S, check_database, engine_for, migrate, speaking
+from state_repo.instance import Instance
 
+Change = Callable[[Session], None]
 VERSION_TABLE = "alembic_version_status"
 
 
@@ -161,6 +163,21 @@ class StatusStore:
         """Brings the tables to the newest version; safe when they are."""
         migrate(self.url, Path(__file__).parent / "migrations", VERSION_TABLE)
 
+    @classmethod
+    def prepared(cls, instance: Instance, patience_s: float = PATIENCE_S) -> StatusStore:
+        """Opens the instance's database, with its tables.
+
+        Raises:
+            InstanceError: it was made before, and is gone.
+            DatabaseError: it can't be used.
+        """
+        check_database(instance)
+        made = cls(instance.database_url, patience_s)
+        with speaking():
+            made.migrate()
+        instance.mark_made("database")
+        return made
+
     # ---- readers -----------------------------------------------------------------------------
 
     def employees(self, customer: str | None = None) -> list[EmployeeStatus]:
@@ -239,9 +256,13 @@ class StatusStore:
 
     # ---- writers: the reconciler alone -------------------------------------------------------
 
-    def write(self, changes: Sequence[Callable[[Session], None]]) -> None:
-        """Several changes (see `set_row` and its neighbours) in one transaction."""
-        with self._writing.begin() as session:
+    def write(self, changes: Sequence[Change]) -> None:
+        """Several changes (see `set_row` and its neighbours) in one transaction.
+
+        Raises:
+            DatabaseError: none of them was made.
+        """
+        with speaking(), self._writing.begin() as session:
             for change in changes:
                 change(session)
 
@@ -278,7 +299,7 @@ class StatusStore:
 
 
 def set_row(table: type[EmployeeStatus] | type[StackStatus] | type[AppliedStack], id: str,
-            fields: Mapping[str, Any]) -> Callable[[Session], None]:
+            fields: Mapping[str, Any]) -> Change:
     """A change that makes the row, or changes some of its columns."""
     def change(session: Session) -> None:
         row = session.get(table, id)
@@ -291,7 +312,7 @@ def set_row(table: type[EmployeeStatus] | type[StackStatus] | type[AppliedStack]
     return change
 
 
-def drop_row(table: type[Table], id: str) -> Callable[[Session], None]:
+def drop_row(table: type[Table], id: str) -> Change:
     def change(session: Session) -> None:
         row = session.get(table, id)
         if row is not None:
@@ -299,8 +320,7 @@ def drop_row(table: type[Table], id: str) -> Callable[[Session], None]:
     return change
 
 
-def new_row(table: type[Receipt] | type[Event], fields: Mapping[str, Any]
-            ) -> Callable[[Session], None]:
+def new_row(table: type[Receipt] | type[Event], fields: Mapping[str, Any]) -> Change:
     def change(session: Session) -> None:
         session.add(table(**fields))
     return change
@@ -314,5 +334,5 @@ def as_json(row: Any, columns: Sequence[str] | None = None) -> dict[str, Any]:
             for name, value in values.items()}
 
 
-__all__ = ["AppliedStack", "EmployeeStatus", "Event", "Receipt", "StackStatus", "StatusStore",
-           "as_json", "drop_row", "new_row", "set_row"]
+__all__ = ["AppliedStack", "Change", "EmployeeStatus", "Event", "Receipt", "StackStatus",
+           "StatusStore", "as_json", "drop_row", "new_row", "set_row"]

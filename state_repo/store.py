@@ -109,11 +109,14 @@ class Store:
         """Opens the instance's repo; makes it (or clones the remote) at first use."""
         path, remote = instance.state_repo_path, instance.state_remote
         if not (path / "HEAD").exists():
+            instance.expect("state-repo", remote is not None, f"Restore {path} from a backup, or "
+                            "name its remote in IW_STATE_REMOTE")
             path.parent.mkdir(parents=True, exist_ok=True)
             repo = git.Repo.init(str(path), bare=True, initial_branch="main")
             with repo.config_writer() as config:
                 config.set_value("gc", "auto", 0)  # packing is the reconciler's, at quiet times
                 config.set_value("receive", "denyNonFastForwards", "false")
+        instance.mark_made("state-repo")
         store = cls(path, remote, rules)
         if remote and store.head() is None:
             store.fetch()

@@ -1,7 +1,7 @@
 """The first contents: the instance's file, the platform's document, a demo customer and login.
 
 Runs inside the virtual environment. Everything here is done once and left alone afterwards, save
-the images' digests, which follow the images.
+the images' digests, which follow the build until somebody names another one.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from state_repo.documents import (
     SeatRange,
 )
 from state_repo.instance import LABEL_INSTANCE, PORTS, Instance, InstanceError
+from state_repo.secret_file import write_secret
 from state_repo.store import Author, Store
 from webapp import accounts
 
@@ -84,6 +85,9 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
     store = Store.open_or_create(made, check_customer)
     if not made.state_remote:
         store.install_hooks()
+    if store.head() is not None and (taken := store.restore_platform(SETUP)):
+        print(f"platform.yaml could not be read; it is again what it was at {taken[:10]}. What was "
+              "wrong is in the repo's history: git -C <data>/state.git show main~1:platform.yaml")
 
     offered = offered_model(made, os.environ)
     keep_stripe_keys(made, os.environ)
@@ -93,8 +97,14 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
             old = Platform(images={}, network=NetworkPool(pool=made.network_pool),
                            warm_per_customer=1)
         models = old.models | ({"default": offered} if offered else {})
-        return replace(old, images=old.images | images, models=models, plans=old.plans or PLANS)
+        found = followed(old.images, images, last_set(made))
+        return replace(old, images=found, models=models, plans=old.plans or PLANS)
     changes.set_platform(store, SETUP, "Set the platform's images, models and plans", prepared)
+    keep_last_set(made, images)
+    for part, pinned in store.platform().images.items():
+        if part in images and images[part] != pinned:
+            print(f"platform.yaml names another image for {part} than the one built here; it stays "
+                  f"({pinned}). To follow the build again: images.{part}: {images[part]}")
     accounts.prepare(made)
     if not demo:
         return
@@ -102,23 +112,38 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
         changes.create_customer(store, SETUP, "acme", "Acme", 10)
     password = made.secrets_path / "demo-password"
     if not password.exists():
-        _keep_secret(password, secrets.token_urlsafe(12) + "\n")
+        write_secret(password, secrets.token_urlsafe(12) + "\n")
     accounts.ensure(made, DEMO_EMAIL, password.read_text().strip(), customer="acme", role="owner")
+
+
+def followed(named: Mapping[str, str], built: Mapping[str, str], last: Mapping[str, str]
+             ) -> dict[str, str]:
+    """The images to name, by part: the ones just built, but where somebody named another one than
+    set-up did (`last`): who pinned an image, or went back to one, did it on purpose."""
+    return {**named, **{part: image for part, image in built.items()
+                        if part not in named or named[part] == last.get(part, named[part])}}
+
+
+def last_set(made: Instance) -> dict[str, str]:
+    """The images that set-up named last."""
+    try:
+        return dict(json.loads((made.data / "images-set.json").read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def keep_last_set(made: Instance, images: Mapping[str, str]) -> None:
+    path = made.data / "images-set.json"
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(dict(images), indent=2) + "\n")
+    fresh.rename(path)
 
 
 def keep_stripe_keys(made: Instance, environment: Mapping[str, str]) -> None:
     """Stripe's keys go where the web app, within its walls, and `iw billing` find them."""
     for variable in STRIPE:
         if value := environment.get(variable, "").strip():
-            _keep_secret(made.secrets_path / "webapp" / variable.lower().replace("_", "-"), value)
-
-
-def _keep_secret(path: Path, text: str) -> None:
-    if not path.parent.parent.exists():  # mkdir gives its mode to the last folder alone
-        path.parent.parent.mkdir(parents=True, mode=0o700)
-    path.parent.mkdir(exist_ok=True, mode=0o700)
-    path.touch(mode=0o600)
-    path.write_text(text)
+            write_secret(made.secrets_path / "webapp" / variable.lower().replace("_", "-"), value)
 
 
 def offered_model(made: Instance, environment: Mapping[str, str]) -> OfferedModel | None:
@@ -126,7 +151,7 @@ def offered_model(made: Instance, environment: Mapping[str, str]) -> OfferedMode
     secrets' folder. None without a key: the demo model, or what platform.yaml says."""
     for variable, (secret, model) in PROVIDERS.items():
         if key := environment.get(variable, "").strip():
-            _keep_secret(made.secrets_path / secret, key)
+            write_secret(made.secrets_path / secret, key)
             base = environment.get("OPENAI_BASE_URL") if variable == "OPENAI_API_KEY" else None
             return replace(model, secret=secret, api_base=base)
     return None

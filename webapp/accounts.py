@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from state_repo.database import engine_for, migrate
+from state_repo.database import check_database, engine_for, migrate
 from state_repo.instance import Instance
 from webapp import passwords
 from webapp.models import VERSION_TABLE, Account, db, now
@@ -28,8 +28,10 @@ class AccountError(ValueError):
 
 def prepare(instance: Instance) -> None:
     """Brings the web app's tables to the newest version."""
+    check_database(instance)
     folder = Path(__file__).parent / "migrations"
     migrate(instance.database_url, folder, VERSION_TABLE)
+    instance.mark_made("database")
 
 
 def is_email(text: str) -> bool:

@@ -12,19 +12,21 @@ import hashlib
 import ipaddress
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger import Grant, Ledger, Refused
+from ledger import Grant, Ledger, Refused, Unavailable
 
 log = logging.getLogger("gate")
 CHAT = ("/v1/chat/completions", "/chat/completions")
 MODELS = ("/v1/models", "/models")
 HEALTH = "/healthz"
 MOST_BYTES = 16 * 1024 * 1024
+SHORTEST_KEY = 8
 _PERHAPS_BILLED = (408, 499, 504)  # we stopped waiting; the provider may not have
 # All that a request may say. Anything else is dropped: LiteLLM takes many fields as orders
 # (extra_body, num_retries, timeout, user_config), and some cost more than tokens at the model's
@@ -35,6 +37,7 @@ _FIELDS = frozenset({
     "stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs",
     "top_logprobs", "response_format", "reasoning_effort", "verbosity", "prompt_cache_key"})
 _PASSED_ON = (b"content-type", b"content-length", b"retry-after", b"cache-control")
+_TEXT = re.compile(rb'"(?:content|arguments|name)"\s*:\s*"[^"]')
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -92,7 +95,7 @@ class Gate:
     async def _route(self, scope: Message, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
         if path == HEALTH:
-            await _answer(send, 200, {"ok": True})
+            await self._health(send)
             return
         grant = self._grant(scope)
         if path in MODELS and method == "GET":
@@ -104,12 +107,23 @@ class Gate:
         else:
             raise Denied(404, "not_found", f"{method} {path} is not offered here.")
 
+    async def _health(self, send: Send) -> None:
+        try:
+            await asyncio.to_thread(self._ledger.check)
+        except Unavailable as error:
+            await _answer(send, 503, {"ok": False, "reason": str(error)})
+            return
+        await _answer(send, 200, {"ok": True} | (
+            {"note": self._ledger.recovered} if self._ledger.recovered else {}))
+
     def _grant(self, scope: Message) -> Grant:
         """Whose request it is. The file is read each time: to remove it is to revoke the key."""
         shown = dict(scope["headers"]).get(b"authorization", b"")
         key = shown[7:].strip() if shown[:7].lower() == b"bearer " else b""
         path = self._keys / f"{hashlib.sha256(key).hexdigest()}.json"
         try:
+            if len(key) < SHORTEST_KEY:
+                raise FileNotFoundError
             values = json.loads(path.read_text())
             grant = Grant(**values | {"models": tuple(values["models"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -139,23 +153,37 @@ class Gate:
         except Refused as refused:
             status = 429 if refused.retry_after_s else 402
             raise Denied(status, refused.kind, str(refused), refused.retry_after_s) from None
-        meter = Meter(send)
+        except Unavailable as error:
+            log.error("no call is made: %s", error)
+            raise Denied(503, "ledger_unavailable", f"No call is made, since {error}. It is tried "
+                         "again by itself; the platform's engineers are told.", 5) from None
+        meter, booked = Meter(send), price.most(body, most)
         try:
             await self._inner(self._inside(scope, body), _replay(body, receive), meter.send)
         finally:
             # Shielded: who hangs up cancels this task, and the books come first.
-            await asyncio.shield(asyncio.to_thread(self._settle, call, meter, price))
+            await asyncio.shield(asyncio.to_thread(self._settle, call, meter, price, booked))
 
-    def _settle(self, call: str, meter: Meter, price: Price) -> None:
-        if meter.status >= 400 and meter.status not in _PERHAPS_BILLED:
-            self._ledger.release(call)
-        elif meter.usage is not None:
-            sent = int(meter.usage.get("prompt_tokens") or 0)
-            got = int(meter.usage.get("completion_tokens") or 0)
-            self._ledger.settle(call, sent * price.input_usd + got * price.output_usd, sent + got)
-        else:
-            # Cut off before the usage came: the provider may bill all of it.
-            self._ledger.expire_one(call)
+    def _settle(self, call: str, meter: Meter, price: Price, booked: float) -> None:
+        try:
+            if meter.status >= 400 and meter.status not in _PERHAPS_BILLED:
+                self._ledger.release(call)
+            elif (usage := plausible(meter.usage, meter.produced)) is not None:
+                sent, got = usage
+                cost = sent * price.input_usd + got * price.output_usd
+                if cost > booked:
+                    log.warning("call %s: %d + %d tokens are more than was sent and allowed; it "
+                                "counts as what was reserved", call, sent, got)
+                self._ledger.settle(call, min(cost, booked), sent + got)
+            else:
+                # Cut off before the usage came, or it can't be: the provider may bill all of it.
+                if meter.usage is not None:
+                    log.warning("call %s: a usage of %s is not believed; it counts as what was "
+                                "reserved", call, meter.usage)
+                self._ledger.expire_one(call)
+        except Unavailable as error:
+            # It stays reserved, and counts in full once it is too old to be heard of.
+            log.error("call %s can't be settled: %s", call, error)
 
     def _inside(self, scope: Message, body: dict[str, Any]) -> Message:
         """The request as LiteLLM gets it: with its own key, and none of the sender's headers."""
@@ -172,6 +200,7 @@ class Meter:
         self._send, self._rest, self._is_stream = send, b"", False
         self.status = 499  # until an answer begins
         self.usage: dict[str, Any] | None = None
+        self.produced = False  # whether the answer held any text or tool call
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -189,11 +218,13 @@ class Meter:
         if self._is_stream:
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines if more else [*lines, self._rest]:
+                self.produced = self.produced or bool(_TEXT.search(line))
                 if line.startswith(b"data: {") and b'"usage"' in line:
                     self._note(line[6:])
         else:
             self._rest += data
             if not more:
+                self.produced = bool(_TEXT.search(self._rest))
                 self._note(self._rest)
 
     def _note(self, text: bytes) -> None:
@@ -203,6 +234,17 @@ class Meter:
             return
         if isinstance(usage, dict) and usage:
             self.usage = usage
+
+
+def plausible(usage: dict[str, Any] | None, produced: bool) -> tuple[int, int] | None:
+    """Tokens sent and got, when they can be true: whole numbers, something for what was sent, and
+    something for what came back."""
+    if usage is None:
+        return None
+    sent, got = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not all(isinstance(n, int) and not isinstance(n, bool) for n in (sent, got)):
+        return None
+    return (sent, got) if sent > 0 and got >= (1 if produced else 0) else None
 
 
 def _bounded(body: dict[str, Any], most: int) -> int:

@@ -3,20 +3,31 @@
 SQLite, one writer at a time. A reservation and the check of the budget are one transaction, so
 that no number of calls at once can spend past it. Money in USD; times in seconds since 1970;
 months as "2026-01", in UTC.
+
+The books are never begun anew in silence. The months' sums are also kept in a small file beside
+them (`<ledger>.sums.json`); when the books are gone at a start, they are begun with these.
 """
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+log = logging.getLogger("ledger")
 WINDOW_S = 60.0
 UNHEARD_S = 900.0
+PATIENCE_S = 2.0  # how long a call waits for the books
+SUMS_EVERY_S = 5.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
     id TEXT PRIMARY KEY, employee TEXT NOT NULL, customer TEXT NOT NULL, month TEXT NOT NULL,
@@ -24,7 +35,8 @@ CREATE TABLE IF NOT EXISTS calls (
     tokens INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS calls_by_employee ON calls (employee, at);
 CREATE INDEX IF NOT EXISTS calls_by_customer ON calls (customer, month, employee);
-CREATE INDEX IF NOT EXISTS calls_open ON calls (state) WHERE state = 'reserved';
+CREATE INDEX IF NOT EXISTS calls_open ON calls (at) WHERE state = 'reserved';
+CREATE INDEX IF NOT EXISTS calls_done ON calls (at) WHERE state <> 'reserved';
 CREATE TABLE IF NOT EXISTS spend (
     scope TEXT NOT NULL, month TEXT NOT NULL, settled_usd REAL NOT NULL DEFAULT 0,
     reserved_usd REAL NOT NULL DEFAULT 0, calls INTEGER NOT NULL DEFAULT 0,
@@ -56,18 +68,70 @@ class Refused(Exception):
         self.kind, self.retry_after_s = kind, retry_after_s
 
 
+class Unavailable(Exception):
+    """Nothing can be booked, so that no call may be made; says why."""
+
+
 class Ledger:
-    """Safe to use from several threads."""
+    """Safe to use from several threads.
+
+    Raises Unavailable where something is to be booked and can't be: at once, or after PATIENCE_S.
+    """
 
     def __init__(self, path: str) -> None:
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+        self._path, self._sums = Path(path), Path(f"{path}.sums.json")
+        is_new = not self._path.exists()
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None,
+                                   timeout=PATIENCE_S)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
-        self._guard = threading.Lock()
+        self._db.executescript("DROP INDEX IF EXISTS calls_open;" + _SCHEMA)
+        self._guard, self._summed = threading.Lock(), -1e9
+        self._file = self._path.stat().st_ino
+        self.recovered: str | None = None
+        if is_new and self._sums.exists():
+            self._recover()
 
     def close(self) -> None:
+        self.keep_sums()
         self._db.close()
+
+    def check(self) -> None:
+        """Raises Unavailable: nothing can be booked now."""
+        with self._transaction():
+            pass
+
+    def keep_sums(self) -> None:
+        """Writes the months' sums beside the books, in one step."""
+        try:
+            with self._guard:
+                rows = self._db.execute("SELECT scope, month, settled_usd + reserved_usd, calls, "
+                                        "tokens FROM spend").fetchall()
+            fresh = self._sums.with_suffix(".new")
+            with open(fresh, "w") as file:
+                json.dump({"at": time.time(), "spend": rows}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(self._sums)
+        except (OSError, sqlite3.Error) as error:
+            log.warning("the sums can't be kept: %s", error)
+
+    def _recover(self) -> None:
+        try:
+            kept = json.loads(self._sums.read_text())
+            with self._transaction() as db:
+                db.executemany("INSERT INTO spend (scope, month, settled_usd, calls, tokens) "
+                               "VALUES (?, ?, ?, ?, ?)", kept["spend"])
+            as_of = datetime.fromtimestamp(kept["at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        except (OSError, ValueError, KeyError, sqlite3.Error) as error:
+            self._db.close()
+            self._path.unlink(missing_ok=True)
+            raise Unavailable(f"the books {self._path} are gone, and their sums in {self._sums} "
+                              f"can't be read ({error}); restore one of them, or remove both to "
+                              "begin with nothing") from error
+        self.recovered = (f"the books were gone; they were begun with the sums of {as_of}, single "
+                          "calls are lost")
+        log.warning("%s", self.recovered)
 
     def reserve(self, grant: Grant, model: str, usd: float, now: float) -> str:
         """Books the most that a call can cost; returns its id.
@@ -165,14 +229,39 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._guard:
-            self._db.execute("BEGIN IMMEDIATE")
+        # Who waits for another's wait would wait twice as long, and the next one thrice.
+        if not self._guard.acquire(timeout=PATIENCE_S):
+            raise Unavailable("the books are busy")
+        try:
+            self._is_there()
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                raise Unavailable(f"the books can't be written ({error})") from error
             try:
                 yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise Unavailable(f"the books can't be written ({error})") from error
                 raise
-            self._db.execute("COMMIT")
+        finally:
+            self._guard.release()
+        if time.monotonic() - self._summed > SUMS_EVERY_S:
+            self._summed = time.monotonic()
+            self.keep_sums()
+
+    def _is_there(self) -> None:
+        """SQLite goes on writing into a file that was removed."""
+        try:
+            same = self._path.stat().st_ino == self._file
+        except OSError:
+            same = False
+        if not same:
+            raise Unavailable(f"the books {self._path} were removed or replaced; restart the model "
+                              "proxy, which begins with the sums that were kept")
 
 
 def month_of(now: float) -> str:

@@ -18,7 +18,7 @@ os.environ |= {"CONFIG_FILE_PATH": CONFIG, "LITELLM_MASTER_KEY": INNER_KEY,
 import uvicorn  # noqa: E402 - LiteLLM reads the environment when it is imported
 import yaml  # noqa: E402
 from gate import Gate, Price  # noqa: E402
-from ledger import Ledger  # noqa: E402
+from ledger import Ledger, Unavailable  # noqa: E402
 from litellm.proxy.proxy_server import app  # noqa: E402
 
 KEEP_CALLS_S = 90 * 86400.0
@@ -36,8 +36,12 @@ def prices(config: str) -> dict[str, Price]:
 async def tidy(ledger: Ledger) -> None:
     while True:
         await asyncio.sleep(60)
-        await asyncio.to_thread(ledger.expire, time.time())
-        await asyncio.to_thread(ledger.forget, time.time() - KEEP_CALLS_S)
+        try:
+            await asyncio.to_thread(ledger.expire, time.time())
+            await asyncio.to_thread(ledger.forget, time.time() - KEEP_CALLS_S)
+            await asyncio.to_thread(ledger.keep_sums)
+        except Unavailable as error:
+            log.error("%s", error)
 
 
 async def main() -> None:

@@ -109,7 +109,6 @@ def test_two_tenants_can_not_reach_each_other_or_the_host(house, pulse):
                 "    try: socket.create_connection(target, 1.5); print('open')\n"
                 "    except OSError: print('closed')")
         assert inside(house, pulse, code).split() == ["closed"] * 5 + ["open"]
-    assert inside(house, pulse, "open('/shared/x', 'w')") == ""
     assert "Read-only" in subprocess.run(
         ["docker", "exec", house.instance.container_name(pulse), "touch", "/shared/x"],
         capture_output=True, text=True, check=False).stderr

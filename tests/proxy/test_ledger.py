@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "images" / "model-proxy"))
-from ledger import Grant, Ledger, Refused
+from gate import plausible
+from ledger import PATIENCE_S, Grant, Ledger, Refused, Unavailable
 
 NOON = 1_790_000_000.0
 
@@ -135,3 +138,79 @@ def test_any_sequence_keeps_the_sums_and_the_cap(tmp_path_factory, steps):
     assert settled == pytest.approx(sum(r[2] or 0 for r in rows if r[0] != "reserved"))
     assert held == pytest.approx(sum(r[1] for r in rows if r[0] == "reserved"))
     ledger.close()
+
+
+# ---- books that are away -----------------------------------------------------------------------
+
+def test_books_that_are_locked_are_told_in_time_and_nobody_queues_behind_another(ledger, tmp_path):
+    locker = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    said: list[float] = []
+
+    def call() -> None:
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match=r"locked|busy"):
+            ledger.reserve(grant(), "default", 0.1, NOON)
+        said.append(time.monotonic() - began)
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(said) == 4 and max(said) < 3 * PATIENCE_S
+    with pytest.raises(Unavailable):
+        ledger.check()
+    locker.execute("ROLLBACK")
+    ledger.check()
+    ledger.reserve(grant(), "default", 0.1, NOON)
+
+
+def test_books_that_were_removed_are_told_and_begun_with_the_sums_that_were_kept(tmp_path):
+    path = tmp_path / "ledger.db"
+    ledger = Ledger(str(path))
+    ledger.settle(ledger.reserve(grant(), "default", 0.6, NOON), 0.6, 1000)
+    open_call = ledger.reserve(grant(), "default", 0.1, NOON)
+    ledger.keep_sums()
+    for file in tmp_path.glob("ledger.db*"):
+        if not file.name.endswith(".sums.json"):
+            file.unlink()
+    with pytest.raises(Unavailable, match="were removed"):
+        ledger.reserve(grant(), "default", 0.1, NOON)
+    with pytest.raises(Unavailable, match="were removed"):
+        ledger.settle(open_call, 0.0, 0)
+    again = Ledger(str(path))
+    assert "begun with the sums of" in again.recovered
+    assert sums(again)[0] == pytest.approx(0.7), "what was reserved counts too"
+    with pytest.raises(Refused, match="has spent"):
+        again.reserve(grant(), "default", 0.5, NOON)
+    again.close()
+    assert Ledger(str(path)).recovered is None
+
+
+def test_books_and_sums_that_are_both_broken_are_not_begun_in_silence(tmp_path):
+    (tmp_path / "ledger.db.sums.json").write_text("{")
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="remove both to begin with nothing"):
+            Ledger(str(tmp_path / "ledger.db"))
+
+
+@pytest.mark.parametrize(("usage", "produced", "counts"), [
+    ({"prompt_tokens": 100, "completion_tokens": 50}, True, (100, 50)),
+    ({"prompt_tokens": 100, "completion_tokens": 0}, False, (100, 0)),
+    ({"prompt_tokens": 0, "completion_tokens": 0}, True, None),
+    ({"prompt_tokens": 100, "completion_tokens": 0}, True, None),
+    ({"prompt_tokens": -50_000_000, "completion_tokens": 1}, True, None),
+    ({"prompt_tokens": 10, "completion_tokens": -1}, False, None),
+    ({"prompt_tokens": "100", "completion_tokens": 1}, True, None),
+    ({"prompt_tokens": True, "completion_tokens": 1}, True, None),
+    ({}, True, None), (None, True, None),
+])
+def test_only_a_usage_that_can_be_true_is_believed(usage, produced, counts):
+    assert plausible(usage, produced) == counts
+
+
+def test_the_minutes_tidying_reads_no_call_that_it_does_not_need(ledger):
+    for question in ("SELECT id FROM calls WHERE state = 'reserved' AND at <= 1",
+                     "DELETE FROM calls WHERE at < 1 AND state <> 'reserved'"):
+        plan = str(ledger._db.execute(f"EXPLAIN QUERY PLAN {question}").fetchall())
+        assert "USING" in plan and "INDEX calls_" in plan, plan

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -295,12 +297,77 @@ def test_a_killed_proxy_forgets_nothing(proxy, provider):
     while proxy.spent("employee:crash")[1] == 0 and time.monotonic() < end:
         time.sleep(0.05)
     reserved = proxy.spent("employee:crash")[1]
+    assert reserved > 0, "the call did not begin"
     docker("kill", proxy.name)
     docker("rm", proxy.name)
     provider.pause_s = 0.0
     thread.join()
     proxy.start()
     assert proxy.spent("employee:crash") == pytest.approx((reserved, 0.0))
+    assert proxy.chat(key).ok
+
+
+@pytest.mark.parametrize("usage", [(0, 0), (-50_000_000, 10), (100, -5), (10**9, 10**9)])
+def test_a_usage_that_can_not_be_true_counts_as_what_was_reserved(proxy, provider, usage):
+    key = proxy.key(f"liar{abs(hash(usage)) % 9999}")
+    name = f"employee:{key.removeprefix('iw-key-')}"
+    provider.prompt_tokens, provider.completion_tokens = usage
+    try:
+        assert proxy.chat(key).ok
+        assert 0.1 < proxy.settled(name) <= 100 * 0.002 + 2000 * 0.001
+    finally:
+        provider.prompt_tokens, provider.completion_tokens = 100, 50
+
+
+def test_without_a_key_and_with_an_empty_one_nothing_opens(proxy):
+    proxy.key("")  # what an empty secret would have registered
+    empty = proxy.keys / f"{hashlib.sha256(b'').hexdigest()}.json"
+    shutil.copy(next(proxy.keys.glob("*.json")), empty)
+    empty.chmod(0o444)
+    for shown in ("", " ", "x"):
+        assert proxy.chat(shown).status_code == 401
+    assert requests.get(f"{proxy.url}/v1/models", timeout=5).status_code == 401
+    empty.unlink()
+
+
+def test_books_that_are_locked_answer_503_with_a_reason_and_call_nobody(proxy, provider):
+    key, before = proxy.key("locked"), len(provider.requests)
+    locker = sqlite3.connect(proxy.data / "ledger.db", isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    try:
+        began = time.monotonic()
+        with ThreadPoolExecutor(2) as two:
+            said = list(two.map(lambda _: proxy.chat(key), range(2)))
+        assert time.monotonic() - began < 9
+        assert [s.status_code for s in said] == [503, 503]
+        assert "the books" in said[0].json()["error"]["message"]
+        assert len(provider.requests) == before
+        health = requests.get(f"{proxy.url}/healthz", timeout=10)
+        assert health.status_code == 503 and "the books" in health.json()["reason"]
+    finally:
+        locker.execute("ROLLBACK")
+        locker.close()
+    assert proxy.chat(key).ok
+
+
+def test_books_that_were_removed_call_nobody_and_the_months_sums_come_back(proxy, provider):
+    key, before = proxy.key("removed"), len(provider.requests)
+    assert proxy.chat(key).ok
+    spent = proxy.settled("employee:removed")
+    end = time.monotonic() + 20
+    sums = proxy.data / "ledger.db.sums.json"
+    while "employee:removed" not in sums.read_text():  # kept every few seconds
+        assert time.monotonic() < end and proxy.chat(proxy.key("other")).ok
+        time.sleep(0.5)
+    for file in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
+        (proxy.data / file).unlink(missing_ok=True)
+    said = [proxy.chat(key) for _ in range(2)]
+    assert [s.status_code for s in said] == [503, 503]
+    assert len([r for r in provider.requests[before:] if "removed" in str(r)]) == 0
+    docker("rm", "-f", proxy.name)
+    proxy.start()
+    assert proxy.settled("employee:removed") >= spent
+    assert "begun with the sums" in requests.get(f"{proxy.url}/healthz", timeout=5).json()["note"]
     assert proxy.chat(key).ok
 
 

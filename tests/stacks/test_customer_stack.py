@@ -14,6 +14,7 @@ from policies import pack
 from reconciler.engine import Engine, Run
 from stacks import customer, employee_files, fingerprint, model_keys, observed
 from stacks.serve import serve
+from stacks.volumes import Volumes
 from state_repo.documents import Customer, Employee, Model, Platform, Resources
 from state_repo.instance import Instance
 from state_repo.snapshot import CustomerState
@@ -27,7 +28,9 @@ class Stack:
         self.instance, self.platform = instance, platform
         self.removable: set[str] = set()
         self.owned: set[str] = set()
-        self.server = serve(instance, self.removable.__contains__)
+        self.volumes, self.asleep = Volumes(instance), set[str]()
+        self.server = serve(instance, self.volumes, self.removable.__contains__,
+                            lambda: self.asleep)
         self.pack = pack.HostedPack(lambda stack: pack.tenant_of(instance, stack, self.owned))
         secret = instance.data / "passphrase"
         secret.write_text("x")
@@ -41,10 +44,11 @@ class Stack:
         subnet = self.instance.network_pool.replace("/16", "/25")
         return CustomerState("acme", "0" * 40, Customer("acme", "Acme", 9, subnet), people)
 
-    def up(self, state: CustomerState, *, refresh: bool = False, kept=(), expired=()) -> Run:
+    def up(self, state: CustomerState, *, refresh: bool = False, kept=(), expired=(), lost=()
+           ) -> Run:
         self.owned |= set(state.employees) | set(kept)
         return self.engine.up("customer-acme", customer.program(
-            self.instance, self.platform, state, kept, expired), refresh=refresh)
+            self.instance, self.platform, state, kept, expired, lost), refresh=refresh)
 
     def differences(self, state: CustomerState, kept=()) -> list[tuple[str, str, str]]:
         return list(fingerprint.customer_differences(

@@ -1,0 +1,110 @@
+"""A look never raises, and what one part refuses hides no other."""
+
+from __future__ import annotations
+
+import pytest
+from requests.exceptions import HTTPError
+
+from reconciler import world as world_module
+from reconciler.decide import PLATFORM, Wanted
+from reconciler.world import World
+from stacks import StackError, UnreachableError
+from stacks.observed import DockerReality
+from state_repo.instance import PORTS, Instance
+from tests.reconciler.examples import acme, platform
+
+PARTS = {"dns": "dns_differences", "edge": "edge_differences", "firewall": "firewall_differences",
+         "model-proxy": "proxy_differences", "monitoring": "monitoring_differences"}
+
+
+@pytest.fixture
+def instance(tmp_path):
+    return Instance(id="0badcafe", data=tmp_path, ports=dict.fromkeys(PORTS, 2000))
+
+
+@pytest.fixture
+def world(instance, monkeypatch):
+    made = World(instance)
+    monkeypatch.setattr(world_module.observed, "observe_docker", lambda _: made.reality)
+    for name in PARTS.values():
+        monkeypatch.setattr(world_module.platform_observed, name, lambda *_: iter(()))
+    monkeypatch.setattr(world_module.platform_observed, "container_differences",
+                        lambda *_: iter([("container", "iw-edge", "it is gone")]))
+    made.reality = DockerReality({}, frozenset(), frozenset())  # type: ignore[attr-defined]
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("error", [
+    UnreachableError("nothing answers"), StackError("GET /config/: 502"),
+    HTTPError("401 Unauthorized"), ValueError("what is this"), KeyError("data")])
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_refuses_is_told_with_its_reason_and_hides_nothing(world, monkeypatch, part,
+                                                                       error):
+    def refuse(*_):
+        raise error
+        yield
+    monkeypatch.setattr(world_module.platform_observed, PARTS[part], refuse)
+    look = world.look(platform(), [Wanted(platform(), acme())])
+    assert list(look.unreachable) == [part] and str(error).strip("'") in look.unreachable[part]
+    assert look.containers == ()
+    assert {d.name for d in look.drift[PLATFORM]} == {"iw-edge"}
+    assert "iw-net-acme" in {d.name for d in look.drift["customer/acme"]}
+
+
+@pytest.mark.parametrize("error", [UnreachableError("silent"), StackError("Docker refuses: 500")])
+def test_a_docker_that_refuses_leaves_the_rest_to_be_seen(world, monkeypatch, error):
+    def refuse(_):
+        raise error
+    monkeypatch.setattr(world_module.observed, "observe_docker", refuse)
+    look = world.look(platform(), [Wanted(platform(), acme())])
+    assert look.containers is None and list(look.unreachable) == ["docker"]
+
+
+def test_one_customer_that_can_not_be_compared_hides_no_other(world, monkeypatch):
+    from dataclasses import replace
+
+    from stacks import fingerprint
+    other = replace(acme(), id="bolt", customer=replace(acme().customer, id="bolt"))
+    original = fingerprint.customer_differences
+
+    def sometimes(instance, state, *rest):
+        if state.id == "acme":
+            raise RuntimeError("a surprise")
+        return original(instance, state, *rest)
+    monkeypatch.setattr(fingerprint, "customer_differences", sometimes)
+    look = world.look(platform(), [Wanted(platform(), acme()), Wanted(platform(), other)])
+    assert "a surprise" in look.unreachable["customer/acme"]
+    assert "customer/bolt" in look.drift and look.containers == ()
+
+
+def test_a_volume_that_was_made_and_is_gone_is_lost_and_no_drift(world, instance):
+    there = frozenset({"iw-vol-pulse-aaaaaa", "iw-know-acme"})
+    world.reality = DockerReality({}, frozenset({"iw-net-acme"}), there)
+    first = world.look(platform(), [Wanted(platform(), acme())])
+    assert first.lost == {} and first.unshared == {}
+    world.reality = DockerReality({}, frozenset({"iw-net-acme"}), frozenset({"iw-know-acme"}))
+    look = world.look(platform(), [Wanted(platform(), acme())])
+    assert look.lost == {"acme": frozenset({"pulse-aaaaaa"})}
+    assert "customer/acme" not in look.drift, "neither it nor its container is made again"
+    world.reality = DockerReality({}, frozenset({"iw-net-acme"}), frozenset())
+    look = world.look(platform(), [Wanted(platform(), acme())])
+    assert "iw restore --knowledge acme" in look.unshared["acme"]
+
+
+def test_what_is_rendered_is_part_of_the_programs_digest(tmp_path, monkeypatch):
+    from stacks import __file__ as stacks_file  # noqa: F401
+    folder = tmp_path / "stacks"
+    for name in ("stacks/a.py", "stacks/templates/x.j2", "images/seccomp/employee.json",
+                 "images/employee/Dockerfile"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1")
+    monkeypatch.setattr(world_module.stacks, "__file__", str(folder / "__init__.py"))
+    before = world_module._digest_of_programs()
+    for name in ("stacks/templates/x.j2", "images/seccomp/employee.json",
+                 "images/employee/Dockerfile"):
+        (tmp_path / name).write_text("2")
+        after = world_module._digest_of_programs()
+        assert after != before, name
+        before = after
