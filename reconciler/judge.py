@@ -42,9 +42,10 @@ class Judgement:
 def judge(employee: Employee, seen: Sighting | None, *, suspended: bool, applied: bool,
           docker_answers: bool, problem: str | None, working: bool, now: datetime,
           asleep: bool = False, retry_at: datetime | None = None,
-          kept_until: str | None = None) -> Judgement:
+          kept_until: str | None = None, note: str = "") -> Judgement:
     """`applied`: the stack was brought to the wanted digest. `problem`: why the stack is held or
-    failed, or what drifted here. `working`: an Action for the stack waits or runs."""
+    failed. `working`: an Action for the stack waits or runs. `note`: what drifted here, and is
+    being repaired."""
     if not docker_answers:
         return Judgement("Unknown", "Missing" if seen is None else _health_of(seen),
                          "Docker does not answer, so that nothing could be checked; it is asked "
@@ -75,7 +76,7 @@ def judge(employee: Employee, seen: Sighting | None, *, suspended: bool, applied
         if seen.docker_health == "unhealthy" and now - seen.since > HEALTH_IS_STALE:
             return Judgement(sync, "Degraded", problem or
                              "its health check fails; see `iw logs`, or retry it")
-        return Judgement(sync, "Healthy", problem or "")
+        return Judgement(sync, "Healthy", problem or note)
     deadline = seen.since + timedelta(seconds=FIRST_ANSWER_S)
     if isinstance(seen.verified, str) and now >= deadline:
         return Judgement(sync, "Degraded", f"{seen.verified}, {FIRST_ANSWER_S:.0f} s after its "

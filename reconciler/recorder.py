@@ -95,18 +95,18 @@ class Recorder:
                     self._fleet.forget(employee.id)
                 continue
             # What went wrong with a colleague is not this one's trouble.
-            own = (blames.get(employee.id) if blames else problem) or next(
-                (str(d) for d in drift if employee.id in d.name), None)
+            own = blames.get(employee.id) if blames else problem
+            drifted = next((str(d) for d in drift if employee.id in d.name), "")
+            working = failure is None and (cause is not None or self._queue.running(stack))
             if employee.id in lost:
                 judgement = Judgement("OutOfSync", "Missing", turn.lost_reason(employee.id))
             else:
                 judgement = judge(
-                    employee, seen, applied=not pending and employee.id not in waiting,
-                    problem=own, now=turn.now,
+                    employee, seen, applied=not (pending or drifted or employee.id in waiting),
+                    problem=own or (drifted if not working else None), now=turn.now,
                     suspended=bool(state and state.customer and state.customer.suspended),
                     docker_answers=unseen is None, asleep=employee.id in asleep,
-                    retry_at=record.retry_at,
-                    working=failure is None and (cause is not None or self._queue.running(stack)),
+                    retry_at=record.retry_at, working=working, note=drifted,
                     kept_until=_kept_until(employee, grace))
             self._fleet.write(employee, judgement, record.revision)
             if employee.state != "warm":

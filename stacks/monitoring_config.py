@@ -56,6 +56,16 @@ def rules() -> str:
               "log, and `iw doctor`."),
         alert("LoopHalted", "reconciler_halted == 1", "1m",
               "A snapshot is held, or history was rewritten: an engineer must look (`iw status`)."),
+        alert("NobodyWorks", "reconciler_workers == 0", "30s",
+              "No worker of the reconciler takes an Action: nothing is applied. Restart it "
+              "(`make down`, `make run`) and look into its log."),
+        alert("WorkerWedged", "reconciler_workers_wedged > 0", "1m",
+              "A worker did not come back and holds a stack; `./iw status` and /healthz name it."),
+        alert("QueueStuck", "reconciler_queue_oldest_seconds > 900", "1m",
+              "An Action has waited for a quarter of an hour."),
+        alert("FilesLost", "reconciler_volumes_lost > 0", "0s",
+              "The files of an employee, or a company's knowledge, are gone. `./iw status` says "
+              "whose, and what can be restored."),
         alert("PartUnreachable", "reconciler_part_unreachable == 1", "2m",
               "{{ $labels.part }} can't be checked."),
         alert("VolumeFilling", "reconciler_volume_bytes > 0.8 * on() group_left() "

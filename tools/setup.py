@@ -20,6 +20,7 @@ from tools.steps import StepError, run, step
 
 TESTS = {"fast": "not parts and not browser and not e2e", "parts": "parts", "browser": "browser",
          "e2e": "e2e"}
+PARALLEL = ("fast", "browser")  # what shares no Docker, and so no machine
 FLOW = "employee"  # `make e2e`: a hire, the whole flow, in a real browser
 READY_S = 120.0
 
@@ -194,8 +195,9 @@ def test(which: list[str]) -> int:
     os.environ["IW_TEST_IMAGES"] = json.dumps(images.build_all(BUILD / "images.log", tests=True))
     for name in which or list(TESTS):
         print(f"\n  tests: {name}", flush=True)
-        done = subprocess.run([str(PYTHON), "-m", "pytest", "-q", "-m", TESTS[name], "tests"],
-                              cwd=ROOT, check=False)
+        both = ["-n", "2", "--dist", "loadfile"] if name in PARALLEL else []
+        done = subprocess.run([str(PYTHON), "-m", "pytest", "-q", "-m", TESTS[name], *both,
+                               "tests"], cwd=ROOT, check=False)
         if done.returncode != 0:
             return done.returncode
     return 0

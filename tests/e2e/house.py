@@ -103,9 +103,11 @@ class House:
             return False
 
     def is_synced(self) -> bool:
-        """Every stack and employee as wanted and working. Who vanished stays reported until
-        somebody acts, so it does not count."""
-        return all(s.sync_status == "Synced" for s in self.status.stacks()) and all(
+        """The newest commit is taken, and every stack and employee as wanted and working. Who
+        vanished stays reported until somebody acts, so it does not count."""
+        loop = self.status.stack("loop")
+        return loop is not None and loop.revision == self.store.head() and all(
+            s.sync_status == "Synced" for s in self.status.stacks()) and all(
             e.sync_status == "Synced" and e.health_status in ("Healthy", "Suspended")
             for e in self.status.employees() if e.desired_state != "vanished")
 

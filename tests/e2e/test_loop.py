@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -165,9 +168,6 @@ def break_and_see(house: House, kind: str, pulse: str) -> None:
         for one in house.containers():
             docker("network", "disconnect", "-f", instance.network_name("acme"), one)
         docker("network", "rm", instance.network_name("acme"))
-    elif kind == "volume removed":
-        docker("rm", "-f", name)
-        docker("volume", "rm", instance.employee_volume(pulse))
     elif kind == "record changed":
         requests.patch(dns + zone, headers=key, timeout=5, json={"rrsets": [{
             "name": f"*.gw.{zone}", "type": "A", "ttl": 5, "changetype": "REPLACE",
@@ -193,8 +193,8 @@ def break_and_see(house: House, kind: str, pulse: str) -> None:
 
 
 KINDS = ["container removed", "container stopped", "container paused", "container changed",
-         "container disconnected", "network removed", "volume removed", "record changed",
-         "record removed", "zone removed", "edge changed", "edge emptied", "firewall opened",
+         "container disconnected", "network removed", "record changed", "record removed",
+         "zone removed", "edge changed", "edge emptied", "firewall opened",
          "platform container removed", "scrape target gone"]
 
 
@@ -208,6 +208,46 @@ def test_drift_is_noticed_reported_and_repaired(house, pulse, kind):
     until(lambda: house.is_synced() and not house.iw("drift")["items"], "as it was", 30, house)
     until(lambda: house.answers(pulse), "it answers again", 30, house)
     assert resolve(house, house.instance.app_host) == ["127.0.0.1"]
+
+
+def test_files_that_are_gone_are_held_and_reported_until_a_person_decides(house, pulse):
+    lost = house.hire("acme", "Lost")
+    name, volume = house.instance.container_name(lost), house.instance.employee_volume(lost)
+    docker("rm", "-f", name)
+    docker("volume", "rm", volume)
+    row = until(lambda: (r := house.status.employee(lost)) and r.health_status == "Missing"
+                and "gone from Docker" in r.reason and r, "it is held", house=house)
+    assert f"iw restore {lost} --empty" in row.reason and "no backup" in row.reason
+    assert any(lost in e for e in house.events("Lost"))
+    sister = house.hire("acme", "Sister")
+    assert house.answers(sister) and house.answers(pulse), "colleagues work, and can be hired"
+    assert volume not in docker("volume", "ls", "-q") and name not in house.containers()
+    refused = house.iw("restore", lost, "--from-backup", check=False)
+    assert "there is no backup" in str(refused)
+    house.iw("restore", lost, "--empty")
+    until(lambda: house.answers(lost), "it begins with nothing", house=house)
+    house.iw("retire", lost, "--yes")
+    house.iw("retire", sister, "--yes")
+
+
+def test_an_employee_that_hangs_is_named_by_the_edge_in_time(house, pulse):
+    pids = [int(line.split()[1]) for line in subprocess.run(
+        ["docker", "top", house.instance.container_name(pulse)], capture_output=True, text=True,
+        check=True).stdout.splitlines()[1:]]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for host in (house.instance.chat_host(pulse), house.instance.browser_host(pulse)):
+            began = time.monotonic()
+            said = requests.get(house.url + "/", timeout=20, headers={
+                "Host": f"{host}:{house.instance.ports['edge']}",
+                "Authorization": f"Bearer {house.token('acme')}"})
+            assert said.status_code == 504 and f"{pulse} does not answer" in said.text
+            assert time.monotonic() - began < 10
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    until(lambda: house.answers(pulse), "it answers again", house=house)
 
 
 def test_plan_says_what_would_change_and_changes_nothing(house, pulse):

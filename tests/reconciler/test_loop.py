@@ -397,6 +397,20 @@ def test_a_dead_lock_is_removed_by_the_loop_and_reported(house):
     assert not lock.exists() and "main.lock" in house.events("LockRemoved")[0]
 
 
+def test_who_is_woken_by_hand_is_not_degraded_while_it_is_put_back(house):
+    (id,) = house.hire("acme")
+    house.settle()
+    made = house.world.containers[id]
+    changes.pause(house.store, ANN, "acme", id)
+    house.settle()
+    house.world.fail["customer-acme"] = lambda: time.sleep(0.05)
+    house.world.containers[id] = made
+    house.r.cycle()
+    row = house.row(id)
+    assert (row.sync_status, row.health_status) == ("OutOfSync", "Progressing")
+    assert house.events("Degraded") == []
+
+
 def test_drift_of_the_platform_does_not_wait_for_anybody(house):
     house.hire("acme")
     house.settle()

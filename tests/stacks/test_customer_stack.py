@@ -63,6 +63,40 @@ def stack(instance: Instance, platform: Platform, pulumi: str) -> Iterator[Stack
     made.pack.stop()
 
 
+def test_who_sleeps_is_left_asleep_by_every_run(stack):
+    """A refresh, a repair of a colleague, a change of its limits."""
+    both = stack.state("one-aaaaaa", "two-bbbbbb")
+    assert stack.up(both).succeeded
+    one, two = (stack.instance.container_name(e) for e in both.employees)
+    docker("pause", one)
+    docker("stop", "-t", "0", two)
+    stack.asleep |= set(both.employees)
+    assert ops(stack.up(both, refresh=True)) == set()
+    larger = stack.state("one-aaaaaa", "two-bbbbbb", resources=Resources(0.5, 160, 64))
+    assert stack.up(larger, refresh=True).succeeded
+    assert docker("inspect", "-f", "{{.State.Status}}", one, two) == ["paused", "exited"]
+    stack.asleep.clear()
+    assert stack.up(larger, refresh=True).succeeded
+    assert docker("inspect", "-f", "{{.State.Status}}", one, two) == ["running", "running"]
+
+
+def test_files_that_are_gone_are_not_made_anew(stack):
+    both = stack.state("one-aaaaaa", "two-bbbbbb")
+    assert stack.up(both).succeeded
+    docker("rm", "-f", stack.instance.container_name("one-aaaaaa"))
+    docker("volume", "rm", stack.instance.employee_volume("one-aaaaaa"))
+    refused = stack.up(both, refresh=True)
+    assert not refused.succeeded and "was made before and is gone" in refused.message
+    assert stack.up(both, refresh=True, lost={"one-aaaaaa"}).succeeded
+    volumes = docker("volume", "ls", "-q")
+    assert stack.instance.employee_volume("one-aaaaaa") not in volumes
+    assert stack.instance.employee_volume("two-bbbbbb") in volumes
+    stack.volumes.forget(stack.instance.employee_volume("one-aaaaaa"))
+    assert stack.up(both).succeeded
+    assert docker("inspect", "-f", "{{.State.Status}}",
+                  stack.instance.container_name("one-aaaaaa")) == ["running"]
+
+
 def ops(run: Run) -> set[tuple[str, str]]:
     assert run.succeeded, run.message
     return {(c.op, c.name) for c in run.changes}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from webapp import shell
+from tests.webapp.conftest import PASSWORD
+from webapp import accounts, shell
 from webapp.access import access
 from webapp.errors import Problem
 
@@ -61,3 +62,27 @@ def test_an_error_page_needs_no_database(house, monkeypatch):
 @pytest.mark.parametrize("path", ["/api/v1/nowhere"])
 def test_the_api_s_errors_keep_their_shape(house, path):
     assert set(house.client().get(path).json["error"]) == {"code", "message", "violations"}
+
+
+def test_a_locked_database_is_told_as_such_and_nothing_is_changed(tmp_path, monkeypatch):
+    """Its time-out passed: 503 with a reason, in JSON and as a page."""
+    import sqlite3
+
+    from state_repo.instance import PORTS, Instance
+    from webapp.factory import create_app
+    from webapp.settings import Settings
+    monkeypatch.setattr("webapp.factory.PATIENCE_S", 0.2)
+    instance = Instance(id="0badcafe", data=tmp_path,
+                        ports={name: 2000 + n for n, name in enumerate(PORTS)})
+    client = create_app(Settings(instance)).test_client()
+    accounts.ensure(instance, "eng@iw.test", PASSWORD, customer=None, role="engineer")
+    who = {"email": "eng@iw.test", "password": PASSWORD}
+    locker = sqlite3.connect(tmp_path / "instantworker.db", isolation_level=None)
+    locker.execute("BEGIN EXCLUSIVE")
+    answer = client.post("/api/v1/session", json=who)
+    assert answer.status_code == 503, answer.text
+    assert answer.json["error"]["code"] == "database_busy"
+    assert "nothing was changed" in answer.json["error"]["message"]
+    locker.execute("ROLLBACK")
+    locker.close()
+    assert client.post("/api/v1/session", json=who).status_code == 200
