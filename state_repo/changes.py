@@ -12,7 +12,7 @@ import secrets
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from state_repo import StateRepoError
@@ -277,6 +277,28 @@ def retire(store: Store, author: Author, customer: str, employee: str, *,
     retired: EmployeeState = "retired"
     return _edit(store, author, customer, employee, "Retire",
                  lambda e: e if e.state == retired else replace(e, state=retired, retired_at=at))
+
+
+RETIRED_KEPT = timedelta(days=90)
+
+
+def forget_retired(store: Store, author: Author, customer: str, now: datetime) -> str | None:
+    """Removes the documents of who was retired so long ago that the files went RETIRED_KEPT ago,
+    so that they do not grow for ever; git's history keeps them. Returns the commit, or None when
+    there was nobody."""
+    def over(employee: Employee, grace_days: int) -> bool:
+        return employee.state == "retired" and employee.retired_at is not None and (
+            datetime.fromisoformat(employee.retired_at) + timedelta(days=grace_days)
+            + RETIRED_KEPT <= now)
+
+    def change(view: CustomerView) -> Files:
+        return {e.path: None for e in view.employees.values()
+                if over(e, view.platform.grace_days)}
+    head = store.head() or ""
+    grace = store.platform(head).grace_days
+    if not any(over(e, grace) for e in store.read_customer(head, customer).employees.values()):
+        return None
+    return store.commit(author, f"Forget who was retired long ago ({customer})", change, customer)
 
 
 def _edit(store: Store, author: Author, customer: str, employee: str, verb: str,

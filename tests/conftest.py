@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from sqlalchemy import text
 from state_repo.database import engine_for
 from state_repo.documents import NetworkPool, Platform, Resources
 from state_repo.instance import LABEL_INSTANCE, PORTS, Instance
+from tools import ports
 
 # What takes long, an example or a page, says something about the machine, not about the code.
 hypothesis.settings.register_profile("house", deadline=None)
@@ -37,13 +37,7 @@ def docker(*arguments: str) -> list[str]:
 
 
 def free_ports() -> dict[str, int]:
-    held = [socket.socket() for _ in PORTS]
-    for probe in held:
-        probe.bind(("127.0.0.1", 0))
-    ports = dict(zip(PORTS, (probe.getsockname()[1] for probe in held), strict=True))
-    for probe in held:
-        probe.close()
-    return ports
+    return ports.free_ports(PORTS)
 
 
 def new_instance(data: Path, domain: str = "iw.localhost") -> Instance:

@@ -11,7 +11,6 @@ import ipaddress
 import json
 import os
 import secrets
-import socket
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -30,6 +29,7 @@ from state_repo.documents import (
 from state_repo.instance import LABEL_INSTANCE, PORTS, Instance, InstanceError
 from state_repo.secret_file import write_secret
 from state_repo.store import Author, Store
+from tools.ports import free_ports
 from webapp import accounts
 
 SETUP = Author("Set-up", "setup@instantworker.invalid")
@@ -72,10 +72,11 @@ def instance(data: Path, prefix: str | None = None) -> Instance:
                             "another one (IW_PREFIX)")
     pool = next((p for p in _POOLS if not any(
         ipaddress.ip_network(p).overlaps(n) for n in networks)), _POOLS[0])
+    edge = int(os.environ.get("IW_PORT", "8080"))  # its usual port when it is free
     made = Instance(id=secrets.token_hex(4), data=data.resolve(), prefix=prefix,
                     domain=os.environ.get("IW_DOMAIN", "iw.localhost"),
-                    bind=os.environ.get("IW_BIND", "127.0.0.1"), ports=_free_ports(),
-                    network_pool=pool)
+                    bind=os.environ.get("IW_BIND", "127.0.0.1"),
+                    ports=free_ports(PORTS, {"edge": edge}), network_pool=pool)
     made.save()
     return made
 
@@ -155,27 +156,6 @@ def offered_model(made: Instance, environment: Mapping[str, str]) -> OfferedMode
             base = environment.get("OPENAI_BASE_URL") if variable == "OPENAI_API_KEY" else None
             return replace(model, secret=secret, api_base=base)
     return None
-
-
-def _free_ports() -> dict[str, int]:
-    """The edge's usual port when it is free; for the rest whatever is."""
-    wanted = int(os.environ.get("IW_PORT", "8080"))
-    ports: dict[str, int] = {}
-    held = []
-    for name in PORTS:
-        probe = socket.socket()
-        held.append(probe)  # kept open until all are found, so that none is given twice
-        try:
-            probe.bind(("127.0.0.1", wanted if name == "edge" else 0))
-        except OSError:
-            probe.close()
-            probe = socket.socket()
-            held.append(probe)
-            probe.bind(("127.0.0.1", 0))
-        ports[name] = probe.getsockname()[1]
-    for probe in held:
-        probe.close()
-    return ports
 
 
 def _docker(*arguments: str) -> list[str]:

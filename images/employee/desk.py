@@ -82,8 +82,7 @@ class Desk:
             "None", "-rfbport", "-1", "-rfbunixpath", str(SCREEN), "-rfbunixmode", "0600",
             # All viewers share one address, the socket's: whoever is cut off in a handshake must
             # not lock the others out. Who may look is the edge's to say.
-            "-BlacklistThreshold", "1000000", "-BlacklistTimeout", "0", "-AlwaysShared",
-            "-extension", "GLX", "-nolisten", "tcp")
+            "-UseBlacklist=0", "-AlwaysShared", "-extension", "GLX", "-nolisten", "tcp")
         await _until(lambda: _true(SCREEN.exists() and Path("/tmp/.X11-unix/X1").exists()), 10.0,
                      "Xvnc did not start")
         await self._spawn("matchbox-window-manager", "-use_titlebar", "no")

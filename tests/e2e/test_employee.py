@@ -82,6 +82,29 @@ def test_its_screen_is_a_small_picture(ann, house, pulse):
     assert abs(red - 10) + abs(green - 125) + abs(blue - 56) < 30
 
 
+_HALF_OPEN = """
+import asyncio, aiohttp
+async def main():
+    async with aiohttp.ClientSession() as session:
+        async def greeted(answer):
+            async with session.ws_connect("http://127.0.0.1:6080/websockify") as socket:
+                said = (await socket.receive(10)).data
+                if answer:
+                    await socket.send_bytes(b"RFB 003.008\\n")
+                    said += (await socket.receive(10)).data
+                return said
+        for _ in range(12):
+            await greeted(False)
+        print((await greeted(True)).hex())
+asyncio.run(main())
+"""
+
+
+def test_viewers_that_go_in_the_middle_of_a_handshake_lock_nobody_out(house, pulse):
+    said = bytes.fromhex(inside(house, pulse, f"PYTHONPATH=/opt/site python3 -c '{_HALF_OPEN}'"))
+    assert said == b"RFB 003.008\n" + bytes([1, 1]), "one security type: none"
+
+
 def test_a_watcher_acts_only_after_taking_over(ann):
     desk = ann.watching()
     desk.locator("#control").click()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -349,3 +349,18 @@ def test_a_push_reads_only_whom_it_touches(tmp_path, monkeypatch):
         read.append(name), original(self, name, tree))[1])
     assert violations_of(fresh, before, store.head()) == []
     assert set(read) == {"acme"}
+
+
+def test_who_was_retired_long_ago_is_forgotten_and_nobody_else(tmp_path):
+    store = filled(tmp_path)
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    ids = {}
+    for name, days in (("Ancient", 105), ("Recent", 103), ("Working", None)):
+        ids[name] = changes.hire(store, ANN, "acme", name, "Sales")[0].id
+        if days is not None:
+            changes.retire(store, ANN, "acme", ids[name], now=now - timedelta(days=days))
+    assert changes.forget_retired(store, ANN, "acme", now)
+    left = store.snapshot().customers["acme"].employees
+    assert set(left) == {ids["Recent"], ids["Working"]}
+    head = store.head()
+    assert changes.forget_retired(store, ANN, "acme", now) is None and store.head() == head
