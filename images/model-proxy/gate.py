@@ -27,6 +27,7 @@ MODELS = ("/v1/models", "/models")
 HEALTH = "/healthz"
 MOST_BYTES = 16 * 1024 * 1024
 SHORTEST_KEY = 8
+ADDED_TOKENS = 1000
 _PERHAPS_BILLED = (408, 499, 504)  # we stopped waiting; the provider may not have
 # All that a request may say. Anything else is dropped: LiteLLM takes many fields as orders
 # (extra_body, num_retries, timeout, user_config), and some cost more than tokens at the model's
@@ -171,10 +172,12 @@ class Gate:
             elif (usage := plausible(meter.usage, meter.produced)) is not None:
                 sent, got = usage
                 cost = sent * price.input_usd + got * price.output_usd
-                if cost > booked:
+                # Providers add words of their own (some hundred tokens where there are tools).
+                bound = 2 * booked + ADDED_TOKENS * price.input_usd
+                if cost > bound:
                     log.warning("call %s: %d + %d tokens are more than was sent and allowed; it "
-                                "counts as what was reserved", call, sent, got)
-                self._ledger.settle(call, min(cost, booked), sent + got)
+                                "counts as twice what was reserved", call, sent, got)
+                self._ledger.settle(call, min(cost, bound), sent + got)
             else:
                 # Cut off before the usage came, or it can't be: the provider may bill all of it.
                 if meter.usage is not None:

@@ -115,6 +115,14 @@ def provider() -> Iterator[FakeProvider]:
     made.close()
 
 
+@pytest.fixture(autouse=True)
+def _well_again(provider) -> Iterator[None]:
+    """What a test has the provider do ends with the test, however that ends."""
+    yield
+    provider.fail_with, provider.pause_s = None, 0.0
+    provider.prompt_tokens, provider.completion_tokens = 100, 50
+
+
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory, images, provider) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("proxy")
@@ -312,11 +320,8 @@ def test_a_usage_that_can_not_be_true_counts_as_what_was_reserved(proxy, provide
     key = proxy.key(f"liar{abs(hash(usage)) % 9999}")
     name = f"employee:{key.removeprefix('iw-key-')}"
     provider.prompt_tokens, provider.completion_tokens = usage
-    try:
-        assert proxy.chat(key).ok
-        assert 0.1 < proxy.settled(name) <= 100 * 0.002 + 2000 * 0.001
-    finally:
-        provider.prompt_tokens, provider.completion_tokens = 100, 50
+    assert proxy.chat(key).ok
+    assert 0.1 < proxy.settled(name) <= 100 * 0.002 + 2000 * 0.001
 
 
 def test_without_a_key_and_with_an_empty_one_nothing_opens(proxy):
