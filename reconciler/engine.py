@@ -132,9 +132,10 @@ class Engine:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def up(self, stack: str, program: Program, *, refresh: bool = False) -> Run:
-        """Applies the program. With `refresh`, reality is read first (drift repair)."""
-        flags = ["--yes", "--skip-preview"] + (["--refresh"] if refresh else [])
-        return self._run("up", stack, program, flags)
+        """Applies the program. With `refresh`, reality is read first (drift repair). What fails
+        keeps nothing but what depends on it: one employee's trouble is not its colleagues'."""
+        flags = ["--yes", "--skip-preview", "--continue-on-error"]
+        return self._run("up", stack, program, flags + (["--refresh"] if refresh else []))
 
     def preview(self, stack: str, program: Program, *, refresh: bool = False) -> Run:
         """What `up` would do. Changes nothing and takes no lock."""

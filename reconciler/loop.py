@@ -70,7 +70,7 @@ class Reconciler:
         self.fleet = Fleet(self.outbox, status.employees(), status.stacks(), _now, world.warm_up,
                            self.boost)
         self.rest = Rest(instance, self.fleet.asleep(), self.fleet.mark_asleep, world.guard)
-        world.asleep = self.rest.asleep
+        world.asleep, world.tell = self.rest.asleep, self._tell_of_files
         self.storage = StorageWatch(instance, self._tell_of_storage)
         applied = status.applied()
         self.book = Book(self.outbox, store, applied, _now())
@@ -163,6 +163,11 @@ class Reconciler:
 
     def _tell_of_storage(self, employee: str, customer: str, message: str) -> None:
         self.outbox.event("Storage", message, customer, employee)
+
+    def _tell_of_files(self, employee: str, message: str) -> None:
+        customer = next((c for c, made in self.book.wanted().items()
+                         if employee in made.state.employees), None)
+        self.outbox.event("InTheWay", message, customer, employee)
 
     def _tell_of_workers(self, message: str) -> None:
         log.error("%s", message)

@@ -74,8 +74,9 @@ class World:
         self.volumes = Volumes(instance)
         # Who sleeps is left asleep by whatever else is done to it.
         self.asleep: Callable[[], Collection[str]] = frozenset
+        self.tell: Callable[[str, str], None] = lambda *what: log.warning("%s: %s", *what)
         self._server = serve(instance, self.volumes, self._may_remove_volume,
-                             lambda: self.asleep())
+                             lambda: self.asleep(), lambda *what: self.tell(*what))
         self.providers = self._server.environment
         self.program_digest = _digest_of_programs()
 

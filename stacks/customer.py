@@ -67,7 +67,9 @@ def program(instance: Instance, platform: Platform, state: CustomerState,
                              instance.employee_volume(employee.id), customer.id, employee.id)
             if employee.state != "retired":
                 files = _files(instance, platform, state, employee, volume)
-                _employee(instance, customer, employee, [network, knowledge, files])
+                # Who is to stop stops, whatever is the matter with its files.
+                needs = [files] if runs(employee, customer) else [volume]
+                _employee(instance, customer, employee, [network, knowledge, *needs])
     return define
 
 

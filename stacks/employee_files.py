@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from stacks import StackError
@@ -45,13 +45,16 @@ class EmployeeFiles(Kind):
                             "generation"})
     in_place = frozenset({"config", "managed", "replaced", "once", "generation"})
 
-    def __init__(self, instance: Instance) -> None:
-        self._instance = instance
+    def __init__(self, instance: Instance, tell: Callable[[str, str], None] = lambda *_: None
+                 ) -> None:
+        """`tell(employee, message)`: what was found in the way."""
+        self._instance, self._tell = instance, tell
 
     def create(self, inputs: Inputs) -> str:
         root = volume_folder(inputs["volume"])
         os.chown(root, UID, UID)
         files = Workspace(root, UID, UID, _MOST, 1 << 50)
+        self._make_way(files, inputs)
         for path, text in inputs["managed"].items():
             _write(files, f"workspace/{path}", merged(_text(files, f"workspace/{path}"), text))
         for path, text in inputs["replaced"].items():
@@ -77,6 +80,16 @@ class EmployeeFiles(Kind):
 
     def update(self, id: str, old: Inputs, new: Inputs) -> None:
         self.create(new)
+
+    def _make_way(self, files: Workspace, inputs: Inputs) -> None:
+        """The volume is the employee's, and hostile: what lies where a file of ours is to be does
+        not keep us from writing it."""
+        ours = [f"workspace/{path}" for kind in ("managed", "replaced", "once")
+                for path in inputs[kind]]
+        for path in (*ours, _CONFIG, _MARK):
+            for aside in files.make_way(path):
+                self._tell(inputs["employee"], f"something lay in the way of {path} in the files "
+                           f"of {inputs['employee']}; it was moved to {aside}")
 
     def delete(self, id: str, inputs: Inputs) -> None:
         """The files go with their volume; the password goes now."""

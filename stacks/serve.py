@@ -20,9 +20,10 @@ from state_repo.instance import Instance
 
 
 def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str], bool],
-          asleep: Callable[[], Collection[str]]) -> ProviderServer:
+          asleep: Callable[[], Collection[str]],
+          tell: Callable[[str, str], None] = lambda *_: None) -> ProviderServer:
     """Listens on loopback; `.environment` is the engine's PULUMI_DEBUG_PROVIDERS. `asleep`: the
-    employees that sleep."""
+    employees that sleep. `tell(employee, message)`: what should be known of one."""
     def sleeping() -> frozenset[str]:
         return frozenset(map(instance.container_name, asleep()))
     return ProviderServer({
@@ -31,5 +32,5 @@ def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str
             Volume(volumes, may_remove_volume, instance.backups_path)]),
         "instantworker": Provider("instantworker", "1.0.0", [
             Zone(instance), EdgeConfig(instance), firewall.Firewall(), Folder(instance),
-            ConfigFile(instance), EmployeeFiles(instance), ModelKey(instance)]),
+            ConfigFile(instance), EmployeeFiles(instance, tell), ModelKey(instance)]),
     })

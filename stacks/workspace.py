@@ -248,6 +248,31 @@ class Workspace:
                 os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=new_folder)
                 return _entry(new, os.stat(new_name, dir_fd=new_folder, follow_symlinks=False))
 
+    def make_way(self, path: str) -> tuple[str, ...]:
+        """Moves aside what keeps a file from being written at `path`: something else where a
+        folder or the file is to be (a folder, a link, a FIFO). Nothing is lost: it stays beside
+        it, under the names that are returned.
+        """
+        *folders, name = _not_root(path)
+        moved: tuple[str, ...] = ()
+        with _plainly(path):
+            handle = os.open(self._root, FOLDER)
+            try:
+                for part in folders:
+                    moved += _moved_aside(handle, part, stat.S_ISDIR)
+                    try:
+                        inner = os.open(part, FOLDER, dir_fd=handle)
+                    except FileNotFoundError:
+                        with contextlib.suppress(FileExistsError):
+                            os.mkdir(part, 0o755, dir_fd=handle)
+                        inner = self._own_folder(handle, part)
+                    os.close(handle)
+                    handle = inner
+                moved += _moved_aside(handle, name, stat.S_ISREG)
+            finally:
+                os.close(handle)
+        return moved
+
     def usage(self) -> Usage:
         """What the regular files take, hard links counted once."""
         total = files = 0
@@ -417,6 +442,18 @@ def _etag(found: os.stat_result) -> str | None:
 def _taken(found: os.stat_result) -> int:
     """Bytes on the disk: a sparse file may claim any size."""
     return found.st_blocks * 512
+
+
+def _moved_aside(folder: int, name: bytes, wanted: Callable[[int], bool]) -> tuple[str, ...]:
+    """Renames what is there, unless it is nothing or of the wanted sort; returns its new name."""
+    try:
+        if wanted(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            return ()
+    except FileNotFoundError:
+        return ()
+    aside = name[:MAX_PART - 24] + f".in-the-way-{secrets.token_hex(4)}".encode()
+    os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
+    return (aside.decode(errors="replace"),)
 
 
 def _exists(folder: int, name: bytes) -> bool:

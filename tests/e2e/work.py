@@ -106,7 +106,7 @@ class Visitor:
                         None)
         return until(found, f"the {name} frame of {self.employee}", 20)
 
-    def say(self, text: str, wanted: str, seconds: float = 60.0) -> float:
+    def say(self, text: str, wanted: str, seconds: float = 180.0) -> float:
         """Sends a chat message; returns the seconds until the answer is on the page."""
         frame = self.frame("chat")
         box = frame.locator("textarea").first

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pulumi_docker
 import pytest
 
 from policies import pack
+from reconciler.converge import blames
 from reconciler.engine import Engine, Run
 from stacks import customer, employee_files, fingerprint, model_keys, observed
 from stacks.serve import serve
@@ -29,8 +32,9 @@ class Stack:
         self.removable: set[str] = set()
         self.owned: set[str] = set()
         self.volumes, self.asleep = Volumes(instance), set[str]()
+        self.told: list[str] = []
         self.server = serve(instance, self.volumes, self.removable.__contains__,
-                            lambda: self.asleep)
+                            lambda: self.asleep, lambda _, message: self.told.append(message))
         self.pack = pack.HostedPack(lambda stack: pack.tenant_of(instance, stack, self.owned))
         secret = instance.data / "passphrase"
         secret.write_text("x")
@@ -95,6 +99,30 @@ def test_files_that_are_gone_are_not_made_anew(stack):
     assert stack.up(both).succeeded
     assert docker("inspect", "-f", "{{.State.Status}}",
                   stack.instance.container_name("one-aaaaaa")) == ["running"]
+
+
+def test_what_an_employee_did_to_its_files_keeps_nobody_from_stopping_it(stack):
+    one, two = "one-aaaaaa", "two-bbbbbb"
+    assert stack.up(stack.state(one)).succeeded
+    folder = employee_files.volume_folder(stack.instance.employee_volume(one))
+    (folder / "workspace" / "AGENTS.md").unlink()
+    (folder / "workspace" / "AGENTS.md" / "x").mkdir(parents=True)
+    assert stack.up(stack.state(one, instructions="Other words")).succeeded
+    assert "Other words" in (folder / "workspace" / "AGENTS.md").read_text()
+    assert any(one in message for message in stack.told)
+    # Whatever else may be the matter with its files, it stops, and a colleague is made.
+    shutil.rmtree(folder / "workspace")
+    (folder / "workspace").mkdir()
+    subprocess.run(["chattr", "+i", str(folder / "workspace")], check=False)
+    try:
+        run = stack.up(stack.state(one, two, state="paused", instructions="More"))
+        running = docker("inspect", "-f", "{{.State.Running}}",
+                         stack.instance.container_name(one), stack.instance.container_name(two))
+        assert running == ["false", "false"], run.message
+        if not run.succeeded:
+            assert set(blames(run.errors)) == {one}, run.errors
+    finally:
+        subprocess.run(["chattr", "-i", str(folder / "workspace")], check=False)
 
 
 def ops(run: Run) -> set[tuple[str, str]]:
@@ -261,5 +289,6 @@ def test_a_link_in_the_volume_leads_nowhere(stack, tmp_path):
     (work / "SOUL.md").unlink()
     (work / "SOUL.md").symlink_to(outside)
     run = stack.up(stack.state("one-aaaaaa", name="Quill", restarts=1))
-    assert not run.succeeded and "SOUL.md" in run.message
+    assert run.succeeded and any("SOUL.md" in message for message in stack.told)
+    assert (work / "SOUL.md").is_file() and not (work / "SOUL.md").is_symlink()
     assert outside.read_text() == "untouched"

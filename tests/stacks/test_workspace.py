@@ -433,3 +433,34 @@ def test_no_handle_is_left_open(root: Path, outside: Path, files: Workspace) -> 
     before = len([*Path("/proc/self/fd").iterdir()])
     use()
     assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+@pytest.mark.parametrize("harm", ["folder", "link", "fifo", "parent is a file", "parent is a link",
+                                  "deep folder"])
+def test_what_is_in_the_way_is_moved_aside_and_kept(tmp_path, harm):
+    root = tmp_path / "data"
+    (root / "workspace").mkdir(parents=True)
+    target = root / "workspace" / "AGENTS.md"
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    if harm == "folder":
+        target.mkdir()
+    elif harm == "deep folder":
+        (target / "x" / "y").mkdir(parents=True)
+    elif harm == "link":
+        target.symlink_to(outside / "secret")
+    elif harm == "fifo":
+        os.mkfifo(target)
+    else:
+        (root / "workspace").rmdir()
+        if harm == "parent is a file":
+            (root / "workspace").write_text("mine")
+        else:
+            (root / "workspace").symlink_to(outside)
+    files = Workspace(root, os.geteuid(), os.getegid(), 1 << 20, 1 << 30)
+    (aside,) = files.make_way("workspace/AGENTS.md")
+    assert ".in-the-way-" in aside and files.make_way("workspace/AGENTS.md") == ()
+    files.write("workspace/AGENTS.md", [b"ours"])
+    assert target.read_bytes() == b"ours" and list(outside.iterdir()) == []
+    kept = root / aside if "parent" in harm else root / "workspace" / aside
+    assert kept.is_symlink() or kept.exists()
