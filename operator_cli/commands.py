@@ -253,7 +253,7 @@ def _wait(obj: Context, employee: str, sha: str, until: set[str], quiet: bool) -
                 seen = as_json(row)
                 done = any(r.result == "succeeded"
                            for r in obj.status.receipts(customer, 5, sha))
-                if done and seen["health_status"] in until:
+                if done and seen["sync_status"] == "Synced" and seen["health_status"] in until:
                     return seen
                 stack = obj.status.stack(f"customer/{customer}")
                 if stack is not None and stack.waiting_for == "policy":

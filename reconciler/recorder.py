@@ -103,7 +103,7 @@ class Recorder:
             else:
                 judgement = judge(
                     employee, seen, applied=not (pending or drifted or employee.id in waiting),
-                    problem=own or (drifted if not working else None), now=turn.now,
+                    problem=own or ("" if working else drifted) or None, now=turn.now,
                     suspended=bool(state and state.customer and state.customer.suspended),
                     docker_answers=unseen is None, asleep=employee.id in asleep,
                     retry_at=record.retry_at, working=working, note=drifted,

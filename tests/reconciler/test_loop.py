@@ -381,9 +381,10 @@ def test_a_restart_with_nothing_to_do_runs_nothing_and_refuses_nobody(house):
     (id,) = house.hire("acme")
     house.settle()
     runs = len(house.world.runs)
+    assert (house.row(id).sync_status, house.row(id).reason) == ("Synced", "")
     house.restart()
     house.r.cycle()
-    assert house.row(id).health_status == "Healthy"
+    assert (house.row(id).sync_status, house.row(id).health_status) == ("Synced", "Healthy")
     house.settle()
     assert len(house.world.runs) == runs
 
