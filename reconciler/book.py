@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -34,11 +35,11 @@ _POLICY_WAITS = timedelta(hours=6)  # only other documents mend a violation
 
 
 class Book:
-    """`rows`: what was applied before this process."""
+    """`rows`: what was applied before this process; `owners`: whose each employee's id is."""
 
-    def __init__(self, outbox: Outbox, store: Store, rows: list[AppliedStack], now: datetime
-                 ) -> None:
-        self._guard, self._outbox = threading.RLock(), outbox
+    def __init__(self, outbox: Outbox, store: Store, rows: list[AppliedStack],
+                 owners: dict[str, str], now: datetime) -> None:
+        self._guard, self._outbox, self._owners = threading.RLock(), outbox, owners
         self._problems: dict[str, tuple[str, str, dict[str, str]]] = {}
         self._wanted: dict[str, Wanted] = {}
         self._applied: dict[str, Applied] = {}
@@ -83,6 +84,10 @@ class Book:
         with self._guard:
             return dict(self._wanted)
 
+    def owners(self) -> Mapping[str, str]:
+        """By employee's id, the customer that it belongs to, for ever."""
+        return self._owners
+
     def succeeded(self, action: Action, now: datetime, made: Wanted | Platform) -> None:
         with self._guard:
             before = self.record(action.stack)
@@ -98,6 +103,9 @@ class Book:
             lost: frozenset[str] = frozenset()
             if isinstance(made, Wanted):
                 self._wanted[made.state.id] = made
+                for employee in made.state.employees.keys() - self._owners.keys():
+                    self._owners[employee] = made.state.id
+                    self._outbox.owner(employee, made.state.id)
                 kept, lost = made.kept, made.lost
             else:
                 self.platform = made

@@ -244,13 +244,37 @@ def brake(stops: Mapping[str, tuple[str, ...]], running: int, snapshot: Snapshot
     return replace(found, commit=before.commit) if before and same else found
 
 
+def claimed_twice(snapshot: Snapshot, owners: Mapping[str, str]) -> dict[str, str]:
+    """By customer, why it is held: a document of its uses an id that is another customer's, or
+    that another one claims at the same time."""
+    claims: dict[str, list[str]] = {}
+    for customer, state in snapshot.customers.items():
+        for employee in state.employees:
+            claims.setdefault(employee, []).append(customer)
+    found: dict[str, str] = {}
+    for employee, customers in claims.items():
+        owner = owners.get(employee)
+        if len(customers) == 1 and owner in (None, customers[0]):
+            continue
+        for customer in customers:
+            if customer != owner:
+                others = [owner] if owner else [c for c in customers if c != customer]
+                found[customer] = (
+                    f"customers/{customer}/employees/{employee}.yaml uses an id that belongs to "
+                    f"{', '.join(others)}, and an id is one customer's for ever. Remove the file "
+                    "and hire anew; until then this customer stays as it was applied last")
+    return found
+
+
 def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Applied],
            ran: Mapping[str, Wanted], drift: Mapping[str, tuple[Drift, ...]], now: datetime, *,
            seen: Seen | None = None, confirmed: Confirmed | None = None,
-           before: Hold | None = None, refresh_every: timedelta = REFRESH_EVERY) -> Decision:
+           owners: Mapping[str, str] | None = None, before: Hold | None = None,
+           refresh_every: timedelta = REFRESH_EVERY) -> Decision:
     """The Actions that are due. Only what changed, drifted, failed or waited long gets one.
 
-    `ran`: by customer, what was applied last. `before`: the hold of the turn before.
+    `ran`: by customer, what was applied last. `owners`: by employee's id, the customer that it
+    belongs to, for ever. `before`: the hold of the turn before.
     """
     seen, confirmed = seen or Seen(), confirmed or Confirmed()
     stops, running = stops_of(snapshot, ran, seen.running)
@@ -277,6 +301,7 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
             consider(stack_of(customer), record.digest, record.revision)
 
     consider(PLATFORM, platform_digest, snapshot.commit)
+    taken = claimed_twice(snapshot, owners or {})
     grace = snapshot.platform.grace_days
     for customer, state in snapshot.customers.items():
         if customer in seen.unshared:
@@ -286,6 +311,9 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
         if state.violations or state.customer is None:
             stay(customer, "held at its last good state: " + (
                 "\n".join(map(str, state.violations)) or "customer.yaml is missing"))
+            continue
+        if customer in taken:
+            stay(customer, taken[customer])
             continue
         if hold is not None and customer in hold.stops:
             stay(customer, hold.reason)

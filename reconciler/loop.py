@@ -73,7 +73,7 @@ class Reconciler:
         world.asleep, world.tell = self.rest.asleep, self._tell_of_files
         self.storage = StorageWatch(instance, self._tell_of_storage)
         applied = status.applied()
-        self.book = Book(self.outbox, store, applied, _now())
+        self.book = Book(self.outbox, store, applied, status.owners(), _now())
         for wanted in self.book.wanted().values():
             self._expect(wanted)
         self.confirmation = Confirmation(instance.run_path / "confirmed-commit")
@@ -200,7 +200,7 @@ class Reconciler:
             platform_digest = self._platform_digest(snapshot.platform)
             decision = decide(snapshot, platform_digest, self.book.applied(), self.book.wanted(),
                               drift, now, seen=_seen(look), confirmed=self.confirmation.read(),
-                              before=self._hold)
+                              owners=self.book.owners(), before=self._hold)
             self._remember_hold(decision, halted=halt is not None)
             if halt is not None:
                 decision = self._repairs_only(decision, drift, now)

@@ -22,6 +22,7 @@ from state_repo.status import (
     Change,
     EmployeeStatus,
     Event,
+    Owner,
     Receipt,
     StackStatus,
     StatusStore,
@@ -33,7 +34,7 @@ from state_repo.status import (
 log = logging.getLogger(__name__)
 MOST_WAITING = 10_000  # events and receipts; the oldest go first
 _AGAIN_S = 2.0  # between two tries while the database is away
-Row = tuple[type[EmployeeStatus] | type[StackStatus] | type[AppliedStack], str]
+Row = tuple[type[EmployeeStatus | StackStatus | AppliedStack | Owner], str]
 
 
 class Outbox:
@@ -73,6 +74,9 @@ class Outbox:
 
     def applied(self, stack: str, **fields: Any) -> None:
         self._row((AppliedStack, stack), fields)
+
+    def owner(self, employee: str, customer: str) -> None:
+        self._row((Owner, employee), {"customer": customer})
 
     def forget_employee(self, id: str) -> None:
         with self._guard:

@@ -109,6 +109,15 @@ class AppliedStack(Table):
     at: Mapped[datetime] = mapped_column(UtcTime)
 
 
+class Owner(Table):
+    """Whose an employee's id is: for ever, also when its documents are gone."""
+
+    __tablename__ = "owners"
+    employee: Mapped[str] = mapped_column(String(64), primary_key=True)
+    customer: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(UtcTime)
+
+
 class Receipt(Table):
     """What became of one run in one stack; stages in seconds. `revision`: the newest commit that
     touched the stack's own documents. `commits`: all that the run applied, the newest first, each
@@ -254,6 +263,11 @@ class StatusStore:
     def applied(self) -> list[AppliedStack]:
         return self._all(select(AppliedStack).order_by(AppliedStack.stack))
 
+    def owners(self) -> dict[str, str]:
+        """By employee's id, the customer that it belongs to."""
+        with self._session() as session:
+            return {row.employee: row.customer for row in session.scalars(select(Owner))}
+
     # ---- writers: the reconciler alone -------------------------------------------------------
 
     def write(self, changes: Sequence[Change]) -> None:
@@ -298,17 +312,20 @@ class StatusStore:
             return list(session.scalars(query))
 
 
-def set_row(table: type[EmployeeStatus] | type[StackStatus] | type[AppliedStack], id: str,
+_KEYS: dict[type[Table], str] = {AppliedStack: "stack", Owner: "employee"}
+
+
+def set_row(table: type[EmployeeStatus | StackStatus | AppliedStack | Owner], id: str,
             fields: Mapping[str, Any]) -> Change:
     """A change that makes the row, or changes some of its columns."""
     def change(session: Session) -> None:
         row = session.get(table, id)
         if row is None:
-            row = table(**{"stack" if table is AppliedStack else "id": id})
+            row = table(**{_KEYS.get(table, "id"): id})
             session.add(row)
         for name, value in fields.items():
             setattr(row, name, value)
-        setattr(row, "at" if table is AppliedStack else "updated_at", datetime.now(UTC))
+        setattr(row, "at" if table in _KEYS else "updated_at", datetime.now(UTC))
     return change
 
 
@@ -334,5 +351,5 @@ def as_json(row: Any, columns: Sequence[str] | None = None) -> dict[str, Any]:
             for name, value in values.items()}
 
 
-__all__ = ["AppliedStack", "Change", "EmployeeStatus", "Event", "Receipt", "StackStatus",
+__all__ = ["AppliedStack", "Change", "EmployeeStatus", "Event", "Owner", "Receipt", "StackStatus",
            "StatusStore", "as_json", "drop_row", "new_row", "set_row"]

@@ -382,6 +382,8 @@ class Store:
         old_root = self._tree_of(head) if head else None
         subnets = self._subnets(root, customer) if own else None
 
+        stolen = self._claimed_twice(customer, old_root, root)
+
         def judged(tree: bytes | None) -> list[Violation]:
             sha = self._find(tree, ("customers", customer)) if tree else None
             if tree is None or sha is None:
@@ -395,7 +397,36 @@ class Store:
                 platform = self._platform(self._entries(root))
             return [*state.violations, *self._rules(CustomerView(
                 platform, state.customer, state.employees, subnets, state.lessons))]
-        return worsened(judged(old_root), judged(root))
+        return stolen + worsened(judged(old_root), judged(root))
+
+    def _claimed_twice(self, customer: str, old_root: bytes | None, root: bytes
+                       ) -> list[Violation]:
+        """Ids that are new here and are another customer's: an id is one customer's for ever."""
+        def files_of(tree: bytes | None, name: str) -> Entries:
+            sha = self._find(tree, ("customers", name, "employees")) if tree else None
+            return self._entries(sha) if sha else {}
+        before = files_of(old_root, customer)
+        fresh = {file: blob for file, (blob, _) in files_of(root, customer).items()
+                 if file not in before}
+        if not fresh:
+            return []
+        found = []
+        for other in self._customers_at(root):
+            theirs = files_of(root, other) if other != customer else {}
+            for file in fresh.keys() & theirs.keys():
+                id = file.removesuffix(".yaml")
+                found.append(Violation(
+                    employee_path(customer, id), self._line_of_id(fresh[file]), "metadata.id",
+                    f"is {other}'s already ({employee_path(other, id)}:"
+                    f"{self._line_of_id(theirs[file][0])})", "an id belongs to one customer for "
+                    "ever: hire anew, which makes a new one"))
+        return found
+
+    def _line_of_id(self, blob: bytes) -> int:
+        """The line at which a document says its id; 1 where it can't be told."""
+        lines = self._read(blob).decode(errors="replace").splitlines()
+        return next((n for n, line in enumerate(lines, 1)
+                     if re.match(r"\s*(metadata:\s*\{.*)?\bid:", line)), 1)
 
     def _customers_at(self, root: bytes) -> list[str]:
         sha = self._find(root, ("customers",))
@@ -485,9 +516,9 @@ class Store:
         return tree
 
     def _find(self, tree: bytes, names: tuple[str, ...]) -> bytes | None:
-        for name in names:
+        for n, name in enumerate(names):
             entry = self._entries(tree).get(name)
-            if entry is None:
+            if entry is None or (n < len(names) - 1 and not stat.S_ISDIR(entry[1])):
                 return None
             tree = entry[0]
         return tree

@@ -55,7 +55,7 @@ def test_a_new_customer_is_converged_without_a_refresh():
 
 
 def test_only_the_customer_whose_documents_changed_gets_an_action():
-    other = replace(acme(), id="bolt", customer=replace(acme().customer, id="bolt"))
+    other = replace(acme(), id="bolt", customer=replace(acme().customer, id="bolt"), employees={})
     changed = replace(acme(), digest="changed")
     decision = run(snapshot(changed, other), {"customer/acme": settled(acme()),
                                               "customer/bolt": settled(other)})
@@ -302,6 +302,20 @@ def test_what_was_applied_is_repaired_while_the_rules_refuse_what_is_newer():
     later = replace(refused, repair_at=NOW + timedelta(seconds=9))
     assert run(snapshot(new), {"customer/acme": later}, ran(acme()),
                {"customer/acme": (gone,)}).actions == ()
+
+
+def test_an_id_is_one_customers_for_ever():
+    mine, thief = people(2), replace(people(1, "bolt"), digest="theft")
+    stolen = replace(thief, employees={**thief.employees, "e0-acme": employee("e0-acme", "bolt")})
+    owners = {"e0-acme": "acme", "e1-acme": "acme", "e0-bolt": "bolt"}
+    decision = run(snapshot(mine, stolen), known(mine, people(1, "bolt")),
+                   ran(mine, people(1, "bolt")), owners=owners)
+    assert "belongs to acme" in decision.held["bolt"] and "acme" not in decision.held
+    assert decision.actions == ()
+    gone = run(snapshot(without(mine, 2), stolen), known(people(1, "bolt")), {}, owners=owners)
+    assert "bolt" in gone.held, "also when its owner has it no more"
+    both = run(snapshot(mine, stolen), {}, {}, owners={})
+    assert set(both.held) == {"acme", "bolt"}, "nobody's yet: neither gets it"
 
 
 def test_full_looks_are_spread_over_their_time():

@@ -364,3 +364,24 @@ def test_who_was_retired_long_ago_is_forgotten_and_nobody_else(tmp_path):
     assert set(left) == {ids["Recent"], ids["Working"]}
     head = store.head()
     assert changes.forget_retired(store, ANN, "acme", now) is None and store.head() == head
+
+
+def test_an_id_of_another_customer_is_refused_at_commit_and_on_a_push(tmp_path):
+    from policies.check_push import violations_of
+
+    store = filled(tmp_path)
+    changes.create_customer(store, ANN, "bolt", "Bolt", 3)
+    made = changes.hire(store, ANN, "acme", "Pulse", "Marketing")[0]
+    copy = {employee_path("bolt", made.id): git(
+        store.path, "show", f"main:{made.path}").replace("customer: acme", "customer: bolt")}
+    with pytest.raises(RejectedError) as refused:
+        store.commit(ANN, "theft", lambda _: copy, "bolt")
+    (violation,) = refused.value.violations
+    assert violation.path == employee_path("bolt", made.id) and violation.line == 4
+    assert f"acme's already ({made.path}:4)" in violation.message
+    before = store.head()
+    root = store._with_files(store._tree_of(before), copy)
+    pushed = store._write_commit(before, root, ANN, "theft")
+    (told,) = violations_of(Store(store.path, rules=check_customer), before, pushed)
+    assert made.path in told.message
+    assert changes.pause(store, ANN, "acme", made.id)[0].state == "paused", "its owner goes on"
