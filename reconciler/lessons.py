@@ -41,7 +41,7 @@ def _noted(line: str) -> Noted | None:
         values = json.loads(line)
         lesson, evidence = (_clean(values[name]) for name in ("lesson", "evidence"))
         day = date.fromisoformat(str(values["date"])).isoformat()
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if not lesson or not evidence:
         return None

@@ -11,6 +11,7 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from stacks.workspace import Workspace
 
 _DATABASE = "state/state/openclaw.sqlite"
 _MOST_BYTES = 64 * 1024 * 1024
+_MOST_S = 1.0
 # Jobs with a declaration are OpenClaw's own housekeeping: they run when it is awake anyway, and
 # would wake the whole fleet at the same hour.
 _NEXT = ("SELECT min(CAST(json_extract(state_json, '$.nextRunAtMs') AS INTEGER)) FROM cron_jobs "
@@ -50,6 +52,9 @@ def _read(path: Path) -> datetime | None:
     database = sqlite3.connect(path)
     try:
         database.execute("PRAGMA trusted_schema = OFF")
+        # A view of the agent's may have no end: it gets its time, and no more.
+        until = time.monotonic() + _MOST_S
+        database.set_progress_handler(lambda: time.monotonic() > until, 10_000)
         (found,) = database.execute(_NEXT).fetchone()
     finally:
         database.close()

@@ -41,6 +41,8 @@ def edge_config(instance: Instance) -> Config:
     server: Config = {
         "listen": [f"{instance.bind}:{instance.ports['edge']}"],
         "automatic_https": {"disable": True} if plain else {"disable_redirects": True},
+        # Who sends its headers letter by letter holds a place for so long and no longer.
+        "read_header_timeout": "10s", "idle_timeout": "5m", "max_header_bytes": 64 << 10,
         "routes": [
             {"match": [{"host": [instance.app_host], "path": ["/metrics"]}], "terminal": True,
              "handle": [{"handler": "static_response", "status_code": 404}]},
@@ -177,8 +179,13 @@ def _employee(origin: str, headers: dict[str, list[str]]) -> Config:
                             name for name in _FORGEABLE if name not in {"X-User", *headers})]},
             "response": {
                 "delete": ["X-Frame-Options"],
-                "replace": {"Content-Security-Policy": [
-                    {"search_regexp": "frame-ancestors [^;]*", "replace": ancestors}]},
-                "add": {"Content-Security-Policy": [ancestors]}},
+                "replace": {
+                    "Content-Security-Policy": [
+                        {"search_regexp": "frame-ancestors [^;]*", "replace": ancestors}],
+                    # A cookie for the whole domain would come to the dashboard too.
+                    "Set-Cookie": [{"search_regexp": "(?i);\\s*domain=[^;]*", "replace": ""}]},
+                "add": {"Content-Security-Policy": [ancestors]},
+                **({"set": {"Strict-Transport-Security": ["max-age=31536000"]}}
+                   if origin.startswith("https:") else {})},
         },
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from state_repo.instance import Instance
 UID = 10001
 _CONFIG, _MARK = "state/openclaw.json", "state/.instantworker"
 _MOST = 4 * 1024 * 1024
+_MARKUP = re.compile(r"instantworker:\s*(?=begin|end)", re.IGNORECASE)
 
 
 class NotMadeYet(StackError):
@@ -98,7 +100,7 @@ class EmployeeFiles(Kind):
 
 def merged(found: str | None, block: str) -> str:
     """`found` with our block in its place; what stands before and after it is kept."""
-    ours = f"{BEGIN}\n{block.strip()}\n{END}\n"
+    ours = f"{BEGIN}\n{_unmarked(block).strip()}\n{END}\n"
     if found is None or not found.strip():
         return ours
     before, begin, rest = found.partition(BEGIN)
@@ -106,6 +108,12 @@ def merged(found: str | None, block: str) -> str:
         return f"{ours}\n{found.lstrip()}"
     _, end, after = rest.partition(END)
     return f"{before}{ours}{after.removeprefix(chr(10))}" if end else f"{before}{ours}"
+
+
+def _unmarked(text: str) -> str:
+    """Text of people and agents can't speak our markup: whatever would open or end a comment of
+    ours is spelled so that it does not."""
+    return _MARKUP.sub("instantworker ", text)
 
 
 def _write(files: Workspace, path: str, text: str) -> None:

@@ -6,6 +6,10 @@ values, and each of its errors is led back to the line of the field that it name
 
 from __future__ import annotations
 
+import math
+import re
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
 from typing import Any
@@ -68,6 +72,9 @@ def parse(text: str, path: str) -> Document:
     if not isinstance(kind, str) or kind not in SCHEMAS:
         raise DocumentError((Violation(path, lines.get(("kind",), 1), "kind",
                                        f"is {kind!r}", f"write one of {', '.join(SCHEMAS)}"),))
+    if problems := [Violation(path, lines.get(at, 1), _field(at), f"is {value}, no finite number",
+                              "write a plain number") for at, value in _not_finite(values, ())]:
+        raise DocumentError(tuple(problems))
     found = [_explain(error, path, lines) for error in _validator(kind).iter_errors(values)]
     found += _cross_checks(kind, values, path, lines)
     if found:
@@ -203,7 +210,49 @@ def _explain(error: ValidationError, path: str, lines: Lines) -> Violation:
                      f"{fix}. {hint}".rstrip(". ") if hint else fix)
 
 
+def _not_finite(value: Any, at: tuple[str | int, ...]
+                ) -> Iterator[tuple[tuple[str | int, ...], float]]:
+    """NaN and the infinities pass every comparison that a schema makes, and bind no budget."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield at, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _not_finite(inner, (*at, str(name)))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _not_finite(inner, (*at, index))
+
+
+# Characters that turn the text around them (Unicode's bidirectional controls): a name that holds
+# them can look like another one.
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
+def _texts(values: dict[str, Any], path: str, lines: Lines) -> Iterator[Violation]:
+    """What people see must be what is written: names can be seen, and nothing steers a screen."""
+    metadata, spec = values.get("metadata"), values.get("spec")
+    for name in ("name", "role"):
+        text = metadata.get(name) if isinstance(metadata, dict) else None
+        if not isinstance(text, str):
+            continue
+        at = lines.get(("metadata", name), 1)
+        if _TURNING.search(text) or any(unicodedata.category(c) == "Cc" for c in text):
+            yield Violation(path, at, f"metadata.{name}", "holds characters that steer the text "
+                            "around them", "write it without control characters")
+        elif text and not any(unicodedata.category(c)[0] in "LNSP" for c in text):
+            yield Violation(path, at, f"metadata.{name}", "holds nothing that can be seen",
+                            "write a name")
+    for name in ("instructions", "lesson", "evidence"):
+        text = spec.get(name) if isinstance(spec, dict) else None
+        if isinstance(text, str) and any(unicodedata.category(c) == "Cc" and c not in "\n\t\r"
+                                         for c in text):
+            yield Violation(path, lines.get(("spec", name), 1), f"spec.{name}",
+                            "holds a control character", "write plain text")
+
+
 def _cross_checks(kind: str, values: dict[str, Any], path: str, lines: Lines) -> list[Violation]:
+    if found := list(_texts(values, path, lines)):
+        return found
     spec = values.get("spec")
     if kind != "Employee" or not isinstance(spec, dict):
         return []

@@ -17,6 +17,7 @@ import stat
 import sys
 import threading
 import time
+import unicodedata
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -78,7 +79,9 @@ class Author:
 
     def __str__(self) -> str:
         def clean(text: str) -> str:
-            return re.sub(r"[<>\x00-\x1f]", "", text).strip() or "unknown"
+            # Neither a header of git's, nor what steers a terminal or turns the text around it.
+            plain = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+            return re.sub(r"[<>]", "", plain).strip() or "unknown"
         return f"{clean(self.name)} <{clean(self.email)}>"
 
 

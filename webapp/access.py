@@ -48,6 +48,13 @@ def cookie_name(kind: str = "session") -> str:
     return f"__Host-iw_{kind}" if current_app.config["SECURE"] else f"iw_{kind}"
 
 
+def cookie(kind: str = "session") -> str | None:
+    """The cookie that the request shows. Two of one name are none: the second was set by another
+    host of the domain, and nobody can tell which one a browser sends first."""
+    shown = request.cookies.getlist(cookie_name(kind))
+    return shown[0] if len(shown) == 1 else None
+
+
 def visitor() -> Visitor | None:
     """Whoever the request proves to be."""
     if "visitor" not in g:
@@ -72,7 +79,7 @@ def _find() -> Visitor | None:
     token = bearer(request.headers.get("Authorization"))
     if token is not None:
         return Visitor(token.account, None, token)
-    shown = request.cookies.get(cookie_name())
+    shown = cookie()
     session = db.session.get(LoginSession, digest(shown)) if shown else None
     if session is None or session.expires_at <= now() or session.last_seen_at < now() - IDLE:
         return None
@@ -165,7 +172,7 @@ def check_origin() -> None:
 def _check_csrf(session: LoginSession) -> None:
     check_origin()
     shown = request.headers.get("X-CSRF-Token") or request.form.get("csrf_token") or ""
-    if not hmac.compare_digest(shown, session.csrf):
+    if not hmac.compare_digest(shown.encode(errors="replace"), session.csrf.encode()):
         raise Problem(403, "csrf", "The page is too old. Load it again and repeat this.")
 
 

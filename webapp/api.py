@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -61,7 +63,12 @@ def given() -> dict[str, Any]:
     rule = str(request.url_rule).replace("<", "{").replace(">", "}")
     described = next(o for o in OPERATIONS if o.method == request.method
                      and o.path.replace("<", "{").replace(">", "}") == rule)
-    body = request.get_json(silent=True)
+    try:
+        body = request.get_json(silent=True)
+        json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+    except (RecursionError, ValueError):  # too deep, no finite number, half a character
+        raise Problem(422, "invalid", "The JSON holds what can't be kept: values nested too "
+                      "deeply, numbers without end, or half a character.") from None
     schema = {"type": "object", "properties": described.body,
               "required": list(described.required), "additionalProperties": False}
     wrong = [{"field": ".".join(map(str, e.absolute_path)) or "-", "message": e.message,
@@ -146,8 +153,7 @@ def receipts(customer: str) -> Response:
 
 @operation("GET", "/customers/<customer>/events", "account", "What happened, the oldest first.")
 def events(customer: str) -> Response:
-    after = request.args.get("after", "0")
-    found = team.status().events(customer, int(after) if after.isdigit() else 0, _limit(100))
+    found = team.status().events(customer, _whole("after", 0, 2**53), _limit(100))
     return jsonify(events=[as_json(e) for e in found])
 
 
@@ -230,8 +236,14 @@ def _wanted() -> dict[str, Any]:
 
 
 def _limit(default: int) -> int:
-    text = request.args.get("limit", "")
-    return min(max(int(text), 1), 500) if text.isdigit() else default
+    return max(_whole("limit", default, 500), 1)
+
+
+def _whole(name: str, default: int, most: int) -> int:
+    """A whole number of the query, at most `most`; the default for whatever is none. (Many
+    digits that are none of ASCII's are digits to Python, and not to `int`.)"""
+    text = request.args.get(name, "")
+    return min(int(text), most) if re.fullmatch(r"[0-9]{1,18}", text) else default
 
 
 def _account(of: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from sqlalchemy import delete, func, or_, select, update
 
 from webapp import mail, signing
-from webapp.access import access, check_origin, cookie_name, safe_next
+from webapp.access import access, check_origin, cookie, safe_next
 from webapp.errors import Problem
 from webapp.models import Account, RecoveryCode, SecondStep, db, digest, fresh_secret, now
 
@@ -65,7 +65,7 @@ def check_with_password(account: Account, code: str | None) -> None:
 @second_factor.route("/sign-in/code", methods=["GET", "POST"])
 @access("public")
 def code() -> Any:
-    shown = request.cookies.get(cookie_name("step"), "")
+    shown = cookie("step") or ""
     step = db.session.get(SecondStep, digest(shown))
     if step is None or step.expires_at <= now() or step.failures >= TRIES:
         return redirect(url_for("pages.sign_in"), code=303)

@@ -1,5 +1,10 @@
 """The server: one event loop, on which event streams live, and threads in which Flask answers.
 
+Who waits never holds the place of who acts. The edge's question about a visitor is answered by
+threads of its own. A body is read here, on the loop, before a thread is asked, so that one that
+never ends holds none; what is too large for that (an upload) has a few threads of its own, and a
+time limit for each piece.
+
 Its only visitor is the edge, on loopback. What it takes: headers of 256 KiB, bodies of 1 GiB at
 most (Flask's own limit, 1 MiB, holds wherever a route does not raise it), passed on as they come.
 """
@@ -24,7 +29,14 @@ from webapp.streams import Message, Receive, Scope, Send, Streams
 MOST_HEADERS = 256 * 1024
 # Longer than the edge keeps an idle connection: else it may send a request into a closed one.
 KEEP_ALIVE_S = 3600
+EDGE_THREADS, UPLOAD_THREADS = 8, 8
+SMALL = 1024 * 1024  # a body that is read whole first; Flask's own limit for all but uploads
+BODY_S, PIECE_S = 20.0, 30.0  # for a small body as a whole, for each piece of a large one
+MOST_READING = 400  # small bodies that are being read at once
 GRACE_S = 5
+EDGE_PATH = "/edge/authorize"
+_SLOW = json.dumps({"error": {"code": "slow", "violations": [], "message":
+                              "The request did not come whole in time. Try again."}}).encode()
 _EMPTY: Message = {"type": "http.request", "body": b"", "more_body": False}
 
 
@@ -32,7 +44,12 @@ class Front:
     """The ASGI application: event streams by itself, everything else by Flask."""
 
     def __init__(self, app: Flask, threads: int) -> None:
-        self._flask = WSGIMiddleware(_ends_with_its_reader(app), workers=threads)
+        wsgi = _ends_with_its_reader(app)
+        # Its messages are typed dictionaries of its own: ASGI's, as all others.
+        self._flask: Any = WSGIMiddleware(wsgi, workers=threads)
+        self._edge: Any = WSGIMiddleware(wsgi, workers=EDGE_THREADS)
+        self._uploads: Any = WSGIMiddleware(wsgi, workers=UPLOAD_THREADS)
+        self._reading = 0
         self.streams = Streams(app, self._flask.executor)
         self._metrics = metrics.of(app)
         self._metrics.open_streams.set_function(lambda: self.streams.open)
@@ -41,7 +58,8 @@ class Front:
         # WSGI can't tell X_Forwarded_For, which anybody may send, from the edge's own header.
         scope["headers"] = [(name, value) for name, value in scope["headers"] if b"_" not in name]
         headers = dict(scope["headers"])
-        if int(headers.get(b"content-length", b"0")) > MOST_UPLOAD:
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length[:16]) > MOST_UPLOAD:
             await _too_large(send)
             return
         if scope["path"] == "/metrics" and b"x-forwarded-for" not in headers:
@@ -49,22 +67,74 @@ class Front:
             return
         customer = self.streams.customer_of(scope)
         if customer is None or not await self.streams.serve(customer, scope, receive, send):
-            await self._by_flask(scope, receive, send,
-                                 b"content-length" in headers or b"transfer-encoding" in headers)
+            chunked = b"transfer-encoding" in headers
+            await self._by_flask(scope, receive, send, None if chunked else int(length))
 
-    async def _by_flask(self, scope: Scope, receive: Receive, send: Send, has_body: bool) -> None:
+    async def _by_flask(self, scope: Scope, receive: Receive, send: Send, length: int | None
+                        ) -> None:
+        """`length`: of the body, in bytes; None: it says its end by itself."""
         gone = scope["iw.gone"] = threading.Event()
-        if has_body:
-            await self._flask(scope, receive, send)  # type: ignore[arg-type]
-            return
+        flask, body = self._flask, [_EMPTY]
+        if scope["path"] == EDGE_PATH:
+            flask = self._edge
+        elif length != 0:
+            try:
+                body = [] if length and length > SMALL else await self._read(receive)
+            except (TimeoutError, _TooManyError):
+                await _answer(send, 503 if self._reading >= MOST_READING else 408,
+                              "application/json", _SLOW, close=True)
+                return
+            if body and body[-1]["type"] == "http.disconnect":
+                return
+            if not body or body[-1].get("more_body"):  # it goes on: an upload
+                await self._uploads(scope, _in_pieces(body, receive), send)
+                return
 
-        async def nothing() -> Message:
-            return _EMPTY
+        async def next_message() -> Message:
+            return body.pop(0) if body else _EMPTY
         leaving = asyncio.create_task(_until_gone(receive, gone))
         try:
-            await self._flask(scope, nothing, send)  # type: ignore[arg-type]
+            await flask(scope, next_message, send)
         finally:
             leaving.cancel()
+
+    async def _read(self, receive: Receive) -> list[Message]:
+        """The messages of a body up to its end, or up to SMALL bytes of it.
+
+        Raises:
+            TimeoutError: it did not come in BODY_S seconds.
+        """
+        if self._reading >= MOST_READING:
+            raise _TooManyError
+        self._reading += 1
+        try:
+            messages: list[Message] = []
+            size = 0
+            async with asyncio.timeout(BODY_S):
+                while True:
+                    messages.append(await receive())
+                    size += len(messages[-1].get("body", b""))
+                    if not messages[-1].get("more_body") or size > SMALL:
+                        return messages
+        finally:
+            self._reading -= 1
+
+
+class _TooManyError(Exception):
+    """More bodies are being read than there is room for."""
+
+
+def _in_pieces(first: list[Message], receive: Receive) -> Receive:
+    """What was read, and then the rest; whoever sends nothing for PIECE_S seconds has left."""
+    async def next_message() -> Message:
+        if first:
+            return first.pop(0)
+        try:
+            async with asyncio.timeout(PIECE_S):
+                return await receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+    return next_message
 
 
 class Server(uvicorn.Server):

@@ -256,6 +256,9 @@ def _bounded(body: dict[str, Any], most: int) -> int:
     numbers = [value for value in asked if isinstance(value, int) and value > 0]
     body["max_tokens"] = min([most, *numbers])
     body["n"] = 1
+    for name in ("messages", "tools", "functions"):
+        if not isinstance(body.get(name) or [], list):
+            raise Denied(400, "invalid_request_error", f"{name} is a list.")
     if any(not isinstance(tool, dict) or tool.get("type") != "function"
            for tool in body.get("tools") or []):
         raise Denied(400, "invalid_request_error", "Only tools of type function are offered.")

@@ -345,3 +345,65 @@ def test_figures_are_shown_to_who_is_here_and_name_nobody(house, served):
     assert 'webapp_request_duration_seconds_count{endpoint="api.sign_in"' in text
     assert "acme" not in text and house.pulse not in text
     assert get(served, "/metrics", {"X-Forwarded-For": "203.0.113.9"}).status == 404
+
+
+def test_bodies_that_never_end_hold_nobody_up(house, served, monkeypatch):
+    """110 sign-ins of strangers whose body does not come (four threads serve here)."""
+    monkeypatch.setattr("webapp.server.BODY_S", 3.0)
+    port = served.config.port
+    slow = []
+    for _ in range(110):
+        one = socket.create_connection(("127.0.0.1", port))
+        one.sendall(b"POST /api/v1/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+                    b"\r\nContent-Length: 50\r\n\r\n{")
+        slow.append(one)
+    began = time.monotonic()
+    assert get(served, "/healthz", {}).status == 200
+    assert time.monotonic() - began < 2.5, "before any of them was given up"
+    said = slow[0].recv(1000)
+    assert b" 408 " in said and b"did not come whole in time" in said
+    for one in slow:
+        one.close()
+
+
+def test_the_edges_question_is_answered_while_every_other_thread_is_busy(house, served):
+    from webapp.access import access
+    let_go = threading.Event()
+
+    @access("public")
+    def waits():
+        let_go.wait(20)
+        return "done"
+    house.app.add_url_rule("/waits", "waits", waits)
+    busy = []
+    for _ in range(12):
+        one = connect(served)
+        one.request("GET", "/waits")
+        busy.append(one)
+    time.sleep(0.3)
+    began = time.monotonic()
+    assert get(served, "/edge/authorize", {"X-Forwarded-Host": "x.gw.iw.localhost"}).status == 404
+    assert time.monotonic() - began < 2
+    let_go.set()
+    for one in busy:
+        assert one.getresponse().status == 200
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_in_pieces_arrives_whole(house, served, chunked):
+    body = json.dumps({"email": "ann@acme.test", "password": PASSWORD}).encode()
+    with socket.create_connection(("127.0.0.1", served.config.port)) as one:
+        one.sendall(b"POST /api/v1/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+                    b"\r\nConnection: close\r\n" + (
+                        b"Transfer-Encoding: chunked\r\n\r\n" if chunked else
+                        b"Content-Length: %d\r\n\r\n" % len(body)))
+        for at in range(0, len(body), 7):
+            piece = body[at:at + 7]
+            one.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            time.sleep(0.01)
+        if chunked:
+            one.sendall(b"0\r\n\r\n")
+        said = b""
+        while more := one.recv(65536):
+            said += more
+    assert b" 200 " in said.splitlines()[0] and b"csrf_token" in said
