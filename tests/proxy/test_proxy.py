@@ -324,6 +324,13 @@ def test_a_usage_that_can_not_be_true_counts_as_what_was_reserved(proxy, provide
     assert 0.1 < proxy.settled(name) <= 100 * 0.002 + 2000 * 0.001
 
 
+@pytest.mark.parametrize("odd", [{"tools": 5}, {"tools": {"a": 1}}, {"messages": "hello"},
+                                 {"functions": 3}, {"messages": 7}])
+def test_what_is_no_list_is_told_so(proxy, odd):
+    answer = proxy.chat(proxy.key("oddity"), **odd)
+    assert answer.status_code == 400 and "is a list" in answer.json()["error"]["message"]
+
+
 def test_without_a_key_and_with_an_empty_one_nothing_opens(proxy):
     proxy.key("")  # what an empty secret would have registered
     empty = proxy.keys / f"{hashlib.sha256(b'').hexdigest()}.json"

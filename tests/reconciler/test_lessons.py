@@ -28,3 +28,7 @@ def test_texts_are_bounded_and_plain():
     (found,) = parse(line(lesson="a\u001b[31m b\n" + "x" * 5000))
     assert len(found.lesson) == MOST_TEXT and found.lesson.startswith("a [31m b x")
     assert len(parse("\n".join(line(lesson=f"{n}") for n in range(2000)))) == MOST_LESSONS
+
+
+def test_a_line_that_nests_without_end_costs_only_itself():
+    assert len(parse("[" * 100_000 + "\n" + line() + "\n" + '{"a":' * 50_000)) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,3 +63,16 @@ def test_a_link_is_not_followed(database, tmp_path):
 def test_odd_numbers_do_no_harm(database):
     fill(database, (1, None, {"nextRunAtMs": "soon"}), (1, None, {"nextRunAtMs": 10**30})).close()
     due.next_task("v")
+
+
+def test_a_view_without_end_gets_its_time_and_no_more(database, monkeypatch):
+    monkeypatch.setattr(due, "_MOST_S", 0.2)
+    made = sqlite3.connect(database)
+    made.execute("CREATE VIEW cron_jobs AS WITH RECURSIVE n(enabled) AS (SELECT 1 UNION ALL "
+                 "SELECT enabled FROM n) SELECT enabled, NULL AS declaration_key, "
+                 "'{\"nextRunAtMs\": 1}' AS state_json FROM n")
+    made.commit()
+    made.close()
+    began = time.monotonic()
+    assert due.next_task("v") is None
+    assert time.monotonic() - began < 5

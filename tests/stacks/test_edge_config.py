@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -104,3 +105,51 @@ def test_only_static_files_are_named_to_be_compressed(tmp_path):
     kinds = found[0]["match"]["headers"]["Content-Type"]
     assert not any(kind.startswith(("text/html", "text/*", "text/event-stream", "application/json"))
                    for kind in kinds)
+
+
+def steps(config: dict, handler: str) -> list[dict]:
+    """Every step of one kind, however deep."""
+    found = []
+
+    def walk(value):
+        if isinstance(value, dict):
+            if value.get("handler") == handler:
+                found.append(value)
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+    walk(config["apps"]["http"])
+    return found
+
+
+@pytest.mark.parametrize("domain", ["iw.localhost", "workers.example.com"])
+def test_whoever_is_asked_about_or_for_an_employee_has_a_deadline(tmp_path, domain):
+    instance = Instance(id="0badcafe", data=tmp_path, ports=free_ports(), domain=domain)
+    config = edge_config(instance)
+    asked = [s for s in steps(config, "reverse_proxy") if "rewrite" in s or "vars" in str(
+        s["upstreams"])]
+    assert len(asked) == 4
+    for step in asked:
+        assert int(step["transport"]["response_header_timeout"].rstrip("s")) <= 8
+        assert int(step["transport"]["dial_timeout"].rstrip("s")) <= 3
+    server = config["apps"]["http"]["servers"]["edge"]
+    assert server["read_header_timeout"] == "10s"
+    pages = [r["handle"][1] for r in server["errors"]["routes"]]
+    assert [p["status_code"] for p in pages] == [504, 503]
+    label = domain.count(".") + 2  # pulse.gw.<domain>, counted from its end
+    assert all(f"{{http.request.host.labels.{label}}}" in p["body"] for p in pages)
+
+
+@pytest.mark.parametrize(("domain", "secure"), [("iw.localhost", False), ("w.example.com", True)])
+def test_an_employee_s_page_sets_no_cookie_for_the_domain_and_keeps_to_https(tmp_path, domain,
+                                                                             secure):
+    config = edge_config(Instance(id="0badcafe", data=tmp_path, ports=free_ports(), domain=domain))
+    employees = [s["headers"]["response"] for s in steps(config, "reverse_proxy")
+                 if "vars" in str(s["upstreams"])]
+    for response in employees:
+        (rule,) = response["replace"]["Set-Cookie"]
+        for cookie in ("iw_session=x; Domain=.iw.localhost; Path=/", "a=b;domain=iw.localhost"):
+            assert "omain" not in re.sub(rule["search_regexp"], rule["replace"], cookie)
+        assert ("Strict-Transport-Security" in response.get("set", {})) is secure

@@ -93,3 +93,12 @@ def test_only_approved_lessons_are_told():
 def test_our_block_is_replaced_and_the_rest_is_kept(found, after):
     assert merged(found, "new") == after
     assert merged(merged(found, "new"), "new") == after
+
+
+@pytest.mark.parametrize("text", [END, BEGIN, END.upper(), "<!--instantworker:  end-->",
+                                  f"x {END}\n{BEGIN} y"])
+def test_text_of_people_can_not_speak_our_markup(text):
+    """A lesson or instructions that hold our own marker: what is taken back is gone."""
+    with_it = merged("mine\n", f"before {text} after")
+    assert with_it.count(BEGIN) == with_it.count(END) == 1
+    assert merged(with_it, "new") == f"{BEGIN}\nnew\n{END}\n\nmine\n"

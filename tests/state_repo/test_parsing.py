@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,10 @@ from state_repo.schema import SCHEMAS, rendered
 IMAGE = f"instantworker/employee@sha256:{'a' * 64}"
 PULSE = Employee("pulse-7f3k2a", "acme", "Pulse", "Marketing assistant", IMAGE,
                  skills=("web-research",), instructions="Be kind.\nBe brief.\n")
-line = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=40)
+line = st.text(st.characters(exclude_categories=("Cs", "Cc"),
+                             exclude_characters="\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"),
+               min_size=1, max_size=40).filter(
+    lambda text: any(unicodedata.category(c)[0] in "LNSP" for c in text))
 names = st.from_regex(r"[a-z][a-z0-9]{0,10}(-[a-z0-9]{1,6}){0,2}", fullmatch=True)
 employees = st.builds(
     Employee, id=names, customer=names, name=line, role=line, image=st.just(IMAGE),
@@ -120,3 +124,32 @@ def test_the_published_schema_is_the_code_s(kind):
 def test_what_no_document_holds_is_told_and_breaks_nothing(text, says):
     with pytest.raises(DocumentError, match=says):
         parse(text, "e.yaml")
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf", "1.0e+999"])
+@pytest.mark.parametrize("field", ["cpus", "monthlyBudgetUsd"])
+def test_numbers_are_finite(number, field):
+    old = {"cpus": "cpus: 1.0", "monthlyBudgetUsd": "monthlyBudgetUsd: 20.0"}[field]
+    text = dump(PULSE)
+    assert old in text
+    with pytest.raises(DocumentError, match="no finite number") as told:
+        parse(text.replace(old, f"{field}: {number}"), PULSE.path)
+    assert field in told.value.violations[0].field and told.value.violations[0].line > 1
+    with pytest.raises(DocumentError):
+        parse(dump(replace(PULSE, resources=Resources(cpus=float("nan")))), PULSE.path)
+
+
+@pytest.mark.parametrize(("fields", "says"), [
+    ({"name": "\u202egpj.exe"}, "steer the text"), ({"role": "a\u2066b"}, "steer the text"),
+    ({"name": "\u200b\u200d"}, "nothing that can be seen"), ({"name": "\u2060"}, "can be seen"),
+    ({"name": "a\x9bm"}, "steer the text"), ({"instructions": "be\x00kind"}, "control character"),
+    ({"instructions": "be \x1b[31mred"}, "control character"),
+])
+def test_what_people_see_is_what_is_written(fields, says):
+    with pytest.raises(DocumentError, match=says):
+        parse(dump(replace(PULSE, **fields)), PULSE.path)
+
+
+@pytest.mark.parametrize("name", ["Zoë", "日本", "مريم", "👩‍💻 Ada", "O’Neill & Söhne", "क्ष"])
+def test_names_of_all_the_world_are_names(name):
+    assert parse(dump(replace(PULSE, name=name)), PULSE.path).name == name

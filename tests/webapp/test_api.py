@@ -108,3 +108,28 @@ def test_the_stream_tells_of_a_hire(house):
     assert b"event: team" in next(stream)
     client.post(TEAM, json={"name": "Echo", "role": "S"})
     assert b"Echo" in next(stream)
+
+
+def test_odd_input_gets_an_answer_and_no_fault(house):
+    client = house.client("ann@acme.test")
+    at = "/api/v1/customers/acme"
+    for query in ("after=²", "after=٣", "after=99999999999999999999999", "after=-1", "after=1e9",
+                  "limit=²", "limit=0", "limit=99999999999999999999", "after=%00", "after=%ff"):
+        assert client.get(f"{at}/events?{query}").status_code == 200, query
+    assert client.get(f"{at}/receipts?limit=²&revision=%ff%00").status_code == 200
+    hire = f"{at}/employees"
+    for body in ('{"name": "\\ud800", "role": "R"}', '{"name": "A", "role": "\\udfff"}',
+                 '{"name": "A", "role": "R", "model": {"monthly_budget_usd": NaN}}',
+                 '{"name": "A", "role": "R", "resources": {"cpus": Infinity}}',
+                 '{"name": "A", "role": "R", "resources": {"cpus": 1e999}}',
+                 '{"name": "A", "role": ' + "[" * 100_000 + "]" * 100_000 + "}",
+                 '{"name": "\\u0000", "role": "R"}', "[" * 50_000, "nul", '"text"', "{}"):
+        answer = client.post(hire, data=body, content_type="application/json")
+        assert answer.status_code == 422, (body[:80], answer.text)
+    for shown in ("é", "\udcff", "x" * 5000):
+        refused = client.post(hire, json={"name": "A", "role": "R"},
+                              headers={"X-CSRF-Token": shown.encode("utf-8", "replace")
+                                       .decode("latin-1")})
+        assert refused.status_code == 403
+    assert house.client().get("/api/v1/session", headers={
+        "Authorization": "Bearer \xff\xfe"}).status_code == 401

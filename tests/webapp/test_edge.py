@@ -98,3 +98,29 @@ def test_a_ticket_never_leads_away(house, to):
     answer = ask(house.client(), host, to + "?" + uri.partition("?")[2])
     assert answer.status_code == 303
     assert not answer.location.startswith(("//", "/\\", "http"))
+
+
+def test_two_cookies_of_one_name_are_none(house):
+    """Another host of the domain may set one for all of it, and nobody knows which comes first."""
+    owner, visitor = house.client("ann@acme.test"), house.client()
+    host, uri = open_page(owner, house.pulse)
+    ask(visitor, host, uri)
+    mine, plain = visitor.get_cookie("iw_edge").value, house.app.test_client(use_cookies=False)
+    assert ask(plain, host, Cookie=f"iw_edge={mine}").status_code == 200
+    for both in (f"iw_edge=planted; iw_edge={mine}", f"iw_edge={mine}; iw_edge=planted"):
+        assert ask(plain, host, Cookie=both).status_code == 401
+    session = owner.get_cookie("iw_session").value
+    assert plain.get("/api/v1/session", headers={
+        "Cookie": f"iw_session=planted; iw_session={session}"}).status_code == 401
+
+
+def test_a_websocket_with_a_cookie_says_where_it_comes_from(house):
+    owner, visitor = house.client("ann@acme.test"), house.client()
+    host, uri = open_page(owner, house.pulse)
+    ask(visitor, host, uri)
+    upgrade = {"X-Forwarded-Upgrade": "websocket"}
+    assert ask(visitor, host, **upgrade).status_code == 403
+    assert ask(visitor, host, **upgrade, Origin=f"http://{host}:2000").status_code == 200
+    token = owner.post("/api/v1/tokens", json={"name": "t"}).json["token"]
+    assert ask(house.client(), host, **upgrade,
+               Authorization=f"Bearer {token}").status_code == 200, "a program need not"
