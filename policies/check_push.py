@@ -7,6 +7,7 @@ makes something worse than it was.
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from state_repo.parsing import DocumentError
 from state_repo.store import Store
 
 _NOTHING = "0" * 40
+_BRANCH = re.compile(r"refs/heads/[A-Za-z0-9][A-Za-z0-9._/-]{0,200}")
 
 
 def violations_of(store: Store, old: str, new: str) -> list[Violation]:
@@ -33,8 +35,12 @@ def violations_of(store: Store, old: str, new: str) -> list[Violation]:
 
 
 def main(arguments: list[str]) -> int:
-    _, old, new = arguments
-    if new == _NOTHING:  # a branch is removed
+    ref, old, new = arguments
+    if not _BRANCH.fullmatch(ref) or ".." in ref:
+        print(f"{ref}: only branches are taken here (refs/heads/<name>, of letters, digits, "
+              "- _ . /); nothing was accepted. Push to a branch.")
+        return 1
+    if new == _NOTHING:  # a branch is removed; git itself refuses that of main
         return 0
     found = violations_of(Store(Path.cwd(), rules=check_customer), old, new)
     for violation in found:

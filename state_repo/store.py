@@ -30,7 +30,7 @@ from git.objects.fun import tree_entries_from_data, tree_to_stream
 from gitdb import IStream, LooseObjectDB
 from gitdb.util import bin_to_hex, hex_to_bin
 
-from state_repo import StateRepoError
+from state_repo import StateRepoError, layout
 from state_repo.documents import (
     PLATFORM_PATH,
     Customer,
@@ -46,7 +46,7 @@ from state_repo.documents import (
 )
 from state_repo.git_door import BRANCH, GitDoor, GitError, flocked
 from state_repo.instance import Instance
-from state_repo.parsing import DocumentError, dump, parse
+from state_repo.parsing import MAX_BYTES, DocumentError, dump, parse
 from state_repo.snapshot import CustomerState, CustomerView, Snapshot
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,6 @@ class Store:
             repo = git.Repo.init(str(path), bare=True, initial_branch="main")
             with repo.config_writer() as config:
                 config.set_value("gc", "auto", 0)  # packing is the reconciler's, at quiet times
-                config.set_value("receive", "denyNonFastForwards", "false")
         instance.mark_made("state-repo")
         store = cls(path, remote, rules)
         if remote and store.head() is None:
@@ -166,7 +165,7 @@ class Store:
                 return self._snapshot
             root = self._entries(self._tree_of(commit))
             customers = {}
-            if "customers" in root:
+            if "customers" in root and stat.S_ISDIR(root["customers"][1]):
                 for name, (sha, mode) in self._entries(root["customers"][0]).items():
                     if stat.S_ISDIR(mode):
                         customers[name] = self._state(name, sha)
@@ -318,7 +317,11 @@ class Store:
                        timeout_s=600.0)
 
     def install_hooks(self) -> None:
-        """Makes a push run the same rules as a commit."""
+        """Makes a push run the same rules as a commit, and git look at what it brings."""
+        for key, value in (("receive.fsckObjects", "true"), ("receive.maxInputSize", "32m"),
+                           ("receive.denyNonFastForwards", "true"),
+                           ("receive.denyDeleteCurrent", "refuse")):
+            self._door.run("config", key, value)
         hook = self.path / "hooks" / "update"
         hook.parent.mkdir(exist_ok=True)
         root = Path(__file__).resolve().parent.parent
@@ -446,6 +449,8 @@ class Store:
         with self._guard:
             root, before = self._tree_of(new), self._tree_of(old) if old else None
             entries = self._entries(root)
+            if misplaced := self._misplaced(root, before):
+                return misplaced
             self._platform(entries)
             same = before is not None and self._entries(before).get(
                 PLATFORM_PATH) == entries.get(PLATFORM_PATH)
@@ -453,6 +458,28 @@ class Store:
             return [v for name, digest in self.customers(new).items()
                     if known.get(name) != digest
                     for v in self._worse_for(name, old, root, own=known.get(name) != digest)]
+
+    def _misplaced(self, root: bytes, before: bytes | None) -> list[Violation]:
+        """Paths that do not belong here, of all that differs from the tree `before`; no document
+        is read."""
+        entries = self._entries(root)
+        found = [*layout.misplaced_at_root(entries)]
+        if found or "customers" not in entries:
+            return found
+        customers = self._entries(entries["customers"][0])
+        found += layout.misplaced_customers(customers)
+        sha = self._find(before, ("customers",)) if before else None
+        known = self._entries(sha) if sha else {}
+        for name, entry in customers.items():
+            if not stat.S_ISDIR(entry[1]) or known.get(name) == entry:
+                continue
+            inner = self._entries(entry[0])
+            found += layout.misplaced_in(name, inner)
+            for folder in layout.FOLDERS:
+                if folder in inner and stat.S_ISDIR(inner[folder][1]):
+                    found += layout.misplaced_documents(f"customers/{name}/{folder}",
+                                                        self._entries(inner[folder][0]))
+        return found
 
     def _view(self, root: bytes | None, customer: str | None) -> CustomerView:
         if root is None:
@@ -492,6 +519,18 @@ class Store:
         except FileNotFoundError:
             return self._repo.odb.stream(sha).read()
         return zlib.decompress(packed).partition(b"\0")[2]
+
+    def _read_document(self, blob: bytes) -> bytes:
+        """A document's data; of one that is far too large, only so much that `parse` says so."""
+        name = bin_to_hex(blob).decode()
+        try:
+            with open(self.path / "objects" / name[:2] / name[2:], "rb") as packed:
+                start = packed.read(4 * MAX_BYTES)
+        except FileNotFoundError:
+            if self._repo.odb.info(blob).size > 2 * MAX_BYTES:
+                return b" " * (MAX_BYTES + 1)
+            return self._read(blob)
+        return zlib.decompressobj().decompress(start, 2 * MAX_BYTES).partition(b"\0")[2]
 
     def _tree_of(self, commit: str) -> bytes:
         if commit != self._newest[0]:
@@ -560,8 +599,7 @@ class Store:
             if len(self._documents) > 50_000:
                 self._documents.clear()
             try:
-                text = self._read(blob).decode()
-                self._documents[key] = parse(text, path)
+                self._documents[key] = parse(self._read_document(blob).decode(), path)
             except UnicodeDecodeError as error:
                 self._documents[key] = (Violation(path, 1, "-", f"is no UTF-8 text ({error})",
                                                   "save it as UTF-8"),)
@@ -572,6 +610,9 @@ class Store:
     def _platform(self, root: Entries) -> Platform:
         if PLATFORM_PATH not in root:
             raise _no_platform("it is missing")
+        if not stat.S_ISREG(root[PLATFORM_PATH][1]):
+            raise DocumentError(tuple(layout.misplaced_at_root(
+                {PLATFORM_PATH: root[PLATFORM_PATH]})))
         document = self._document(PLATFORM_PATH, root[PLATFORM_PATH][0])
         if isinstance(document, Platform):
             return document
@@ -588,7 +629,9 @@ class Store:
 
     def _read_state(self, name: str, tree: bytes) -> CustomerState:
         entries = self._entries(tree)
-        violations: list[Violation] = []
+        violations: list[Violation] = list(layout.misplaced_in(name, entries))
+        if violations:
+            return CustomerState(name, bin_to_hex(tree).decode(), None, {}, tuple(violations))
         customer: Customer | None = None
         path = customer_path(name)
         if "customer.yaml" not in entries:
@@ -614,12 +657,13 @@ class Store:
         """The documents of one folder by id; what is wrong goes to `violations`."""
         found: dict[str, Kind] = {}
         files = self._entries(entries[folder][0]) if folder in entries else {}
-        for file, (blob, mode) in sorted(files.items()):
+        misplaced = list(layout.misplaced_documents(f"customers/{customer}/{folder}", files))
+        violations += misplaced
+        wrong = {violation.path.rpartition("/")[2] for violation in misplaced}
+        for file, (blob, _) in sorted(files.items()):
             stem = file.removesuffix(".yaml")
             path = path_of(customer, stem)
-            if not stat.S_ISREG(mode) or stem == file:
-                violations.append(Violation(path.removesuffix(".yaml"), 0, "-", "is no document",
-                                            "keep only <id>.yaml files here"))
+            if file in wrong:
                 continue
             document = self._document(path, blob)
             if isinstance(document, tuple):

@@ -82,6 +82,9 @@ class MemoryStore(Store):
     def _read(self, sha: bytes) -> bytes:
         return self._objects[sha]
 
+    def _read_document(self, blob: bytes) -> bytes:
+        return self._objects[blob]
+
 
 class World:
     """One app for many sequences: `fresh` begins one, with a new company and a new Stripe."""
