@@ -23,7 +23,7 @@ from operator_cli.reach import ReachError, ask, notify
 from policies.documents import check_customer
 from state_repo import StateRepoError, changes
 from state_repo.documents import Employee, Resources
-from state_repo.instance import Instance, InstanceError
+from state_repo.instance import Instance, InstanceError, door_for
 from state_repo.status import StatusStore, as_json
 from state_repo.store import Author, Store
 
@@ -49,7 +49,7 @@ class Context:
         return StatusStore(self.instance.database_url)
 
     def ask(self, method: str, url: str, body: Any = None) -> Any:
-        return ask(self.instance.socket, method, url, body)
+        return ask(door_for(self.instance.socket, url), method, url, body)
 
     def author(self) -> Author:
         """The engineer, as git knows them."""

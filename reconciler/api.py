@@ -11,7 +11,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from reconciler import ReconcilerError
 from reconciler.answers import Answers
 from reconciler.content import Content, answer_to
 from reconciler.loop import Reconciler
-from reconciler.turns import MOST_AT_ONCE, Turns
+from reconciler.turns import Turns
 from stacks import StackError
+from state_repo.instance import BULK_SOCKET
 
 log = logging.getLogger(__name__)
 Handler = Callable[..., Response]
+BULK_THREADS, OF_ONE = 24, 6
 
 
 def as_json(value: Any, status: int = 200) -> Response:
@@ -130,10 +133,12 @@ class InternalApi:
         return as_json({"done": self._answers.restore(
             body.get("employee"), body.get("customer"), from_backup=source == "backup")})
 
-    def wsgi(self, rules: Map) -> Callable[..., Any]:
+    def wsgi(self, rules: Map, doors: Doors | None = None) -> Callable[..., Any]:
         @Request.application
         def application(request: Request) -> Response:
             try:
+                if doors is not None:
+                    return doors.through(request, rules)
                 endpoint, arguments = rules.bind_to_environ(request.environ).match()
                 return endpoint(request, **arguments)
             except HTTPException as error:
@@ -149,17 +154,12 @@ class InternalApi:
 
     def serve(self, path: Path, port: int) -> Callable[[], None]:
         """Serves both doors in threads of their own; returns what closes them."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        old = os.umask(0o177)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(old)
+        bulk = path.with_name(BULK_SOCKET)
         servers = [
-            create_server(self.wsgi(self._internal), sockets=[listener],
-                          threads=4 + MOST_AT_ONCE, ident="reconciler"),
+            create_server(self.wsgi(self._internal), sockets=[_listen(path)], threads=8,
+                          ident="reconciler"),
+            create_server(self.wsgi(self._internal, Doors(self._whose)), sockets=[_listen(bulk)],
+                          threads=BULK_THREADS, ident="reconciler"),
             create_server(self.wsgi(self._public), host="127.0.0.1", port=port, threads=2,
                           ident="reconciler"),
         ]
@@ -169,8 +169,59 @@ class InternalApi:
         def close() -> None:
             for server in servers:
                 server.close()
-            path.unlink(missing_ok=True)
+            for door in (path, bulk):
+                door.unlink(missing_ok=True)
         return close
+
+    def _whose(self, arguments: Mapping[str, Any]) -> str:
+        """The customer that a request is about, as far as it can be told."""
+        employee = arguments.get("employee")
+        row = self._r.fleet.rows().get(employee) if employee else None
+        return row["customer"] if row else str(arguments.get("customer") or employee or "")
+
+
+class Doors:
+    """Long work and large bodies: at most OF_ONE at once for one customer, so that whoever reads
+    slowly, or asks for much, takes nobody else's turn. `whose(arguments)`: the customer."""
+
+    def __init__(self, whose: Callable[[Mapping[str, Any]], str]) -> None:
+        self._whose, self._busy, self._guard = whose, Counter[str](), threading.Lock()
+
+    def through(self, request: Request, rules: Map) -> Response:
+        endpoint, arguments = rules.bind_to_environ(request.environ).match()
+        customer = self._whose(arguments)
+        with self._guard:
+            if self._busy[customer] >= OF_ONE:
+                return as_json({"error": "Several files of this company are being sent already. "
+                                "Try again in a moment.", "code": "busy"}, 503)
+            self._busy[customer] += 1
+        try:
+            response = endpoint(request, **arguments)
+        except BaseException:
+            self._leave(customer)
+            raise
+        # Its place is given back when the last piece was taken, or nobody takes any more.
+        response.call_on_close(lambda: self._leave(customer))
+        return response
+
+    def _leave(self, customer: str) -> None:
+        with self._guard:
+            self._busy[customer] -= 1
+            if self._busy[customer] <= 0:
+                del self._busy[customer]
+
+
+def _listen(path: Path) -> socket.socket:
+    """A unix socket for this user alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    old = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(old)
+    return listener
 
 
 def _field(request: Request, name: str) -> str:

@@ -37,6 +37,18 @@ def default_data() -> Path:
     return Path(named) if named else Path(__file__).resolve().parent.parent / ".data"
 
 
+# Ends of paths of the internal API that carry large bodies, or take long.
+BULK_SOCKET = "reconciler-bulk.sock"
+_BULK = ("/content", "/archive", "/search", "/text", "/ask", "/plan", "/thumbnail")
+
+
+def door_for(socket: Path, path: str) -> Path:
+    """The door of the internal API (its usual one is `socket`) for a path such as /v1/status:
+    long work and large bodies have one of their own beside it."""
+    bulk = socket.with_name(BULK_SOCKET)
+    return bulk if path.partition("?")[0].endswith(_BULK) and bulk.exists() else socket
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """`bind`: the address that the edge listens on. `ports`: see PORTS. `network_pool`: CIDR from
@@ -140,7 +152,7 @@ class Instance:
 
     @property
     def socket(self) -> Path:
-        """The reconciler's internal API."""
+        """The reconciler's internal API: what is quick."""
         return self.run_path / "reconciler.sock"
 
     @property

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from state_repo.instance import door_for
 from state_repo.unix_socket import UnixConnection
 from webapp.errors import Problem
 
@@ -46,7 +47,7 @@ def ask(path: Path, method: str, parts: Iterable[str], query: Mapping[str, str] 
         Problem: 503 when the reconciler does not answer, else its own status and words.
     """
     url = "/v1/" + "/".join(quote(part, safe="") for part in parts)
-    connection = UnixConnection(path, timeout_s)
+    connection = UnixConnection(door_for(path, url), timeout_s)
     try:
         connection.request(method, f"{url}?{urlencode(query)}" if query else url, body,
                            dict(headers or {}))

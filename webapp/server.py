@@ -2,8 +2,8 @@
 
 Who waits never holds the place of who acts. The edge's question about a visitor is answered by
 threads of its own. A body is read here, on the loop, before a thread is asked, so that one that
-never ends holds none; what is too large for that (an upload) has a few threads of its own, and a
-time limit for each piece.
+never ends holds none; what is too large for that, and what is downloaded, has threads of its own,
+a time limit for each piece of an upload, and for each company its share.
 
 Its only visitor is the edge, on loopback. What it takes: headers of 256 KiB, bodies of 1 GiB at
 most (Flask's own limit, 1 MiB, holds wherever a route does not raise it), passed on as they come.
@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -29,7 +31,8 @@ from webapp.streams import Message, Receive, Scope, Send, Streams
 MOST_HEADERS = 256 * 1024
 # Longer than the edge keeps an idle connection: else it may send a request into a closed one.
 KEEP_ALIVE_S = 3600
-EDGE_THREADS, UPLOAD_THREADS = 8, 8
+EDGE_THREADS, BULK_THREADS = 8, 24
+OF_ONE = 6  # uploads and downloads of one company at once
 SMALL = 1024 * 1024  # a body that is read whole first; Flask's own limit for all but uploads
 BODY_S, PIECE_S = 20.0, 30.0  # for a small body as a whole, for each piece of a large one
 MOST_READING = 400  # small bodies that are being read at once
@@ -37,6 +40,11 @@ GRACE_S = 5
 EDGE_PATH = "/edge/authorize"
 _SLOW = json.dumps({"error": {"code": "slow", "violations": [], "message":
                               "The request did not come whole in time. Try again."}}).encode()
+_BUSY = json.dumps({"error": {"code": "busy", "violations": [], "message":
+                              "Several files of this company are being sent already. Try again "
+                              "in a moment."}}).encode()
+_DOWNLOADS = ("/content", "/archive", "/export")
+_COMPANY = re.compile(r"/customers/([^/]+)/")
 _EMPTY: Message = {"type": "http.request", "body": b"", "more_body": False}
 
 
@@ -48,8 +56,8 @@ class Front:
         # Its messages are typed dictionaries of its own: ASGI's, as all others.
         self._flask: Any = WSGIMiddleware(wsgi, workers=threads)
         self._edge: Any = WSGIMiddleware(wsgi, workers=EDGE_THREADS)
-        self._uploads: Any = WSGIMiddleware(wsgi, workers=UPLOAD_THREADS)
-        self._reading = 0
+        self._bulk: Any = WSGIMiddleware(wsgi, workers=BULK_THREADS)
+        self._reading, self._busy = 0, Counter[str]()
         self.streams = Streams(app, self._flask.executor)
         self._metrics = metrics.of(app)
         self._metrics.open_streams.set_function(lambda: self.streams.open)
@@ -87,16 +95,34 @@ class Front:
             if body and body[-1]["type"] == "http.disconnect":
                 return
             if not body or body[-1].get("more_body"):  # it goes on: an upload
-                await self._uploads(scope, _in_pieces(body, receive), send)
+                await self._in_bulk(scope, _in_pieces(body, receive), send)
                 return
 
         async def next_message() -> Message:
             return body.pop(0) if body else _EMPTY
         leaving = asyncio.create_task(_until_gone(receive, gone))
         try:
-            await flask(scope, next_message, send)
+            if scope["method"] == "GET" and scope["path"].endswith(_DOWNLOADS):
+                await self._in_bulk(scope, next_message, send)
+            else:
+                await flask(scope, next_message, send)
         finally:
             leaving.cancel()
+
+    async def _in_bulk(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What may take as long as its visitor's line is slow, fair between companies."""
+        named = _COMPANY.search(scope["path"])
+        company = named[1] if named else ""
+        if self._busy[company] >= OF_ONE:
+            await _answer(send, 503, "application/json", _BUSY, close=True)
+            return
+        self._busy[company] += 1
+        try:
+            await self._bulk(scope, receive, send)
+        finally:
+            self._busy[company] -= 1
+            if not self._busy[company]:
+                del self._busy[company]
 
     async def _read(self, receive: Receive) -> list[Message]:
         """The messages of a body up to its end, or up to SMALL bytes of it.

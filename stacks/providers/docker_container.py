@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from stacks import StackError
+from stacks import StackError, UnreachableError
 from stacks.providers.docker_api import APIError, NotFound, client, is_ours, labels_of, speaking
 from stacks.providers.servicer import Inputs, Kind
 from state_repo.instance import LABEL_EMPLOYEE, LABEL_SPEC
@@ -63,6 +64,26 @@ def image_id(reference: str) -> str:
                 raise
     raise StackError(f"image {reference} is not on this machine; `make image` builds it, "
                      "`docker pull` fetches it")
+
+
+_HOST_S = 60.0
+_host_seen: list[tuple[float, int, int]] = []
+_images_here: dict[str, float] = {}
+
+
+def _host() -> tuple[int, int]:
+    """Processors and MiB of memory of Docker's host; asked once a minute."""
+    if not _host_seen or time.monotonic() - _host_seen[0][0] > _HOST_S:
+        info = client().info()
+        _host_seen[:] = [(time.monotonic(), int(info["NCPU"]), int(info["MemTotal"]) // MIB)]
+    return _host_seen[0][1:]
+
+
+def _check_image(reference: str) -> None:
+    """Raises StackError unless the image is on this machine; asked once a minute."""
+    if time.monotonic() - _images_here.get(reference, -1e9) > _HOST_S:
+        image_id(reference)
+        _images_here[reference] = time.monotonic()
 
 
 def api_config(inputs: Inputs) -> dict[str, Any]:
@@ -159,6 +180,28 @@ class Container(Kind):
         """`guard` raises unless an employee may start (the host's rules are in force). `asleep`:
         names of the containers that sleep."""
         self._guard, self._asleep = guard, asleep
+
+    def check(self, inputs: Inputs) -> dict[str, str]:
+        """What this host can't give, before anything that runs is taken down for it."""
+        wrong: dict[str, str] = {}
+        try:
+            with speaking():
+                cpus, memory = _host()
+                size = float(inputs.get("cpus") or 0)
+                if size > cpus:
+                    wrong["cpus"] = f"are {size:g}, and this host has {cpus}; lower them"
+                if float(inputs.get("memory") or 0) > memory:
+                    wrong["memory"] = (f"is {inputs['memory']:g} MiB, and this host has {memory}; "
+                                       "lower it")
+                if not wrong:
+                    _check_image(inputs["image"])
+        except UnreachableError:
+            pass  # the next step says so
+        except StackError as error:
+            wrong["image"] = str(error)
+        except (TypeError, ValueError):
+            pass  # a value that is not known in a preview
+        return wrong
 
     def create(self, inputs: Inputs) -> str:
         self._may_start(inputs)

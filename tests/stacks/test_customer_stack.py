@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pulumi_docker
@@ -82,6 +83,25 @@ def test_who_sleeps_is_left_asleep_by_every_run(stack):
     stack.asleep.clear()
     assert stack.up(larger, refresh=True).succeeded
     assert docker("inspect", "-f", "{{.State.Status}}", one, two) == ["running", "running"]
+
+
+@pytest.mark.parametrize("change", [
+    {"resources": Resources(1024.0, 128, 64)}, {"resources": Resources(0.5, 1 << 24, 64)},
+    {"image": f"instantworker/none@sha256:{'0' * 64}"}])
+def test_what_this_host_can_not_give_takes_nobody_down(stack, change):
+    one, two = "one-aaaaaa", "two-bbbbbb"
+    both = stack.state(one, two)
+    assert stack.up(both).succeeded
+    before = docker("inspect", "-f", "{{.Id}} {{.State.Running}}",
+                    *(stack.instance.container_name(e) for e in (one, two)))
+    wrong = replace(both, employees=both.employees | {
+        one: replace(both.employees[one], restarts=1, **change)})
+    run = stack.up(wrong, refresh=True)
+    assert not run.succeeded
+    assert "this host has" in run.message or "is not on this machine" in run.message
+    assert docker("inspect", "-f", "{{.Id}} {{.State.Running}}",
+                  *(stack.instance.container_name(e) for e in (one, two))) == before
+    assert stack.up(both).succeeded
 
 
 def test_files_that_are_gone_are_not_made_anew(stack):

@@ -407,3 +407,26 @@ def test_a_body_in_pieces_arrives_whole(house, served, chunked):
         while more := one.recv(65536):
             said += more
     assert b" 200 " in said.splitlines()[0] and b"csrf_token" in said
+
+
+def test_slow_readers_of_one_company_hold_neither_pages_nor_another_companys_files(house, served,
+                                                                                 reconciler):
+    path = "/api/v1/customers/{}/employees/{}/files/content?path=a"
+    slow = []
+    for _ in range(10):
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.connect(("127.0.0.1", served.config.port))
+        head = "".join(f"{k}: {v}\r\n" for k, v in cookie(house).items())
+        one.sendall(f"GET {path.format('acme', house.pulse)} HTTP/1.1\r\nHost: x\r\n{head}\r\n"
+                    .encode())
+        slow.append(one)
+    time.sleep(0.5)
+    assert get(served, "/healthz", {}).status == 200
+    busy = get(served, path.format("acme", house.pulse), cookie(house))
+    assert busy.status == 503 and json.loads(busy.read())["error"]["code"] == "busy"
+    other = get(served, path.format("bolt", house.bolt), cookie(house, "ann@bolt.test"))
+    assert other.status == 200
+    other.close()
+    for one in slow:
+        one.close()
