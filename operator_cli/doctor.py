@@ -35,7 +35,7 @@ class Finding:
 
 def examine(instance: Instance, status: StatusStore) -> list[Finding]:
     checks: list[Callable[[], Iterator[Finding]]] = [
-        _programs, lambda: _docker(instance), lambda: _disk(instance),
+        _programs, lambda: _docker(instance), lambda: _disk(instance), _quota,
         lambda: _secrets(instance), lambda: _documents(instance),
         lambda: _reconciler(instance), lambda: _web(instance), lambda: _walls(instance),
         lambda: _swap(instance), lambda: _name(instance),
@@ -92,6 +92,12 @@ def _disk(instance: Instance) -> Iterator[Finding]:
     result = "ok" if free > 10 else "warn" if free > 2 else "fail"
     yield Finding("disk", result, f"{free:.0f} GiB free at {instance.data}",
                   "" if result == "ok" else "make room: docker system df, docker image prune")
+
+
+def _quota() -> Iterator[Finding]:
+    """How an employee's files are kept within their limit on this machine."""
+    yield Finding("limit of files", "ok", "watched: who passes it is frozen within about a second, "
+                  "and the host keeps a reserve (no quota of the file system is used)")
 
 
 def _secrets(instance: Instance) -> Iterator[Finding]:

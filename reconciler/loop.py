@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -70,8 +71,8 @@ class Reconciler:
         self.fleet = Fleet(self.outbox, status.employees(), status.stacks(), _now, world.warm_up,
                            self.boost)
         self.rest = Rest(instance, self.fleet.asleep(), self.fleet.mark_asleep, world.guard)
-        world.asleep, world.tell = self.rest.asleep, self._tell_of_files
         self.storage = StorageWatch(instance, self._tell_of_storage)
+        world.asleep, world.tell = self._standing_still, self._tell_of_files
         applied = status.applied()
         self.book = Book(self.outbox, store, applied, status.owners(), _now())
         for wanted in self.book.wanted().values():
@@ -161,6 +162,28 @@ class Reconciler:
             self.metrics.show_volumes(self.storage.used(), rows,
                                       platform.storage.employee_mb << 20)
 
+    def guard_disk(self) -> None:
+        """Looks at the disk that the volumes lie on; see `StorageWatch.guard`."""
+        platform = self.book.platform
+        if platform is None:
+            return
+        try:
+            disk = shutil.disk_usage(self.world.volumes_root())
+        except (OSError, StackError):
+            return  # Docker does not answer: nobody writes either
+        rows = self.fleet.rows()
+        running = {e: rows[e] for e in rows
+                   if (seen := self.fleet.sighting(e)) and (seen.running or seen.paused)
+                   and rows[e]["desired_state"] in ("running", "warm")}
+        before = self.storage.frozen().keys()
+        self.storage.guard(running, platform.storage, disk.free, disk.total, time.monotonic())
+        if self.storage.frozen().keys() != before:
+            self.wake()
+
+    def _standing_still(self) -> frozenset[str]:
+        """Who does not run, and is meant not to: asleep, or frozen."""
+        return self.rest.asleep() | self.storage.frozen().keys()
+
     def _tell_of_storage(self, employee: str, customer: str, message: str) -> None:
         self.outbox.event("Storage", message, customer, employee)
 
@@ -208,7 +231,8 @@ class Reconciler:
             for action in decision.actions:
                 self.queue.put(action, time.monotonic())
             self.turn = Turn(snapshot, self._taken or snapshot.commit, platform_digest, decision,
-                             look, drift, halt, now, self._lost_reason)
+                             look, drift, halt, now, self._lost_reason,
+                             self.storage.frozen())
             self._recorder.write(self.turn)
             self._show(halted=halt is not None or decision.hold is not None)
             self._turned = time.monotonic()
@@ -220,7 +244,7 @@ class Reconciler:
 
     def _look_around(self) -> Look:
         look = self.world.look(self.book.platform, self.book.wanted().values(),
-                               self.rest.asleep())
+                               self._standing_still())
         if self.outbox.problem is None:
             return look
         return replace(look, unreachable={**look.unreachable, "database": self.outbox.problem})

@@ -92,6 +92,8 @@ def run(settings: Settings) -> int:
     for tidy in (store.pack, status.prune, engine.prune, lambda: trim(instance.logs_path)):
         scheduler.add_job(tidy, "interval", hours=1, jitter=300, max_instances=1, coalesce=True)
     scheduler.add_job(reconciler.let_rest, "interval", seconds=5, max_instances=1, coalesce=True)
+    scheduler.add_job(reconciler.guard_disk, "interval", seconds=1, max_instances=1,
+                      coalesce=True)
     scheduler.add_job(reconciler.watch_storage, "interval", seconds=30, max_instances=1,
                       coalesce=True)
     if instance.state_remote:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from reconciler.book import LOOP, Book
@@ -34,6 +34,7 @@ class Turn:
     halt: str | None
     now: datetime
     lost_reason: Callable[[str], str] = lambda employee: f"the files of {employee} are gone"
+    frozen: Mapping[str, str] = field(default_factory=dict)
 
 
 class Recorder:
@@ -100,6 +101,8 @@ class Recorder:
             working = failure is None and (cause is not None or self._queue.running(stack))
             if employee.id in lost:
                 judgement = Judgement("OutOfSync", "Missing", turn.lost_reason(employee.id))
+            elif employee.id in turn.frozen and seen is not None and seen.paused:
+                judgement = Judgement("Synced", "Degraded", turn.frozen[employee.id])
             else:
                 judgement = judge(
                     employee, seen, applied=not (pending or drifted or employee.id in waiting),

@@ -72,6 +72,7 @@ class World:
         self._touched: dict[str, set[str]] = {}  # by customer: containers changed by hand
         self._monitoring: tuple[float, list[Difference]] = (-1e9, [])
         self.volumes = Volumes(instance)
+        self._root: Path | None = None
         # Who sleeps is left asleep by whatever else is done to it.
         self.asleep: Callable[[], Collection[str]] = frozenset
         self.tell: Callable[[str, str], None] = lambda *what: log.warning("%s: %s", *what)
@@ -136,6 +137,13 @@ class World:
                 client().remove_volume(name)
             raise
         return f"{name} is again what it was in {backup.name}"
+
+    def volumes_root(self) -> Path:
+        """The folder of the disk that the volumes lie on. Raises StackError."""
+        if self._root is None:
+            with speaking():
+                self._root = Path(client().info()["DockerRootDir"])
+        return self._root
 
     def guard(self) -> None:
         """Raises StackError unless the rules that keep employees apart are in force; puts them

@@ -97,6 +97,9 @@ class FakeWorld:
 
     def guard(self) -> None: ...
 
+    def volumes_root(self) -> Path:
+        return self.instance.data
+
     def watch(self, wake: Any) -> None: ...
 
     def settle(self, stack: str) -> None: ...

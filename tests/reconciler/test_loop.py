@@ -419,3 +419,15 @@ def test_drift_of_the_platform_does_not_wait_for_anybody(house):
     house.world.runs.clear()
     house.turn()
     assert house.world.runs == [("platform", True)]
+
+
+def test_who_was_frozen_is_left_so_by_repairs_and_says_why(house, monkeypatch):
+    from dataclasses import replace
+    (id,) = house.hire("acme")
+    house.settle()
+    house.world.containers[id] = replace(house.world.containers[id], running=False, paused=True)
+    house.r.storage._frozen[id] = "its files take 9 of 5 MiB"
+    house.turn(2)
+    assert (house.row(id).health_status, house.row(id).reason) == (
+        "Degraded", "its files take 9 of 5 MiB")
+    assert id in house.world.asleep(), "the engine leaves it standing"

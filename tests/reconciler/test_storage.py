@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from reconciler import storage
 from reconciler.storage import StorageWatch
+from stacks.workspace import Usage
 from state_repo.documents import Storage
 
 
@@ -34,3 +37,94 @@ def test_who_fills_up_is_told_of_once_and_again_when_there_is_room(tmp_path, mon
     assert len(told) == 2 and "room again" in told[1][2]
     watch.look({}, Storage())
     assert watch.used() == {}
+
+
+class Host:
+    """Employees with files, whose containers can be frozen, and a disk of 100 GiB."""
+
+    def __init__(self, folder, monkeypatch) -> None:
+        self.folder, self.free, self.now = folder, 80 << 30, 100.0
+        self.paused: set[str] = set()
+        self.told: list[str] = []
+        self.used: dict[str, int] = {}
+        monkeypatch.setattr(storage, "volume_folder", lambda name: name)
+        monkeypatch.setattr(storage, "Workspace", lambda name, *_: self._measured(name))
+        monkeypatch.setattr(storage.cgroup, "pause", self.paused.add)
+        monkeypatch.setattr(storage.cgroup, "unpause", self.paused.discard)
+
+        class Names:
+            employee_volume = container_name = staticmethod(lambda employee: employee)
+        self.watch = StorageWatch(Names, lambda *said: self.told.append(said[2]))
+
+    def _measured(self, name: str):
+        host = self
+
+        class Measured:
+            @staticmethod
+            def usage() -> Usage:
+                return Usage(host.used.get(name, 0), 1, True)
+        return Measured()
+
+    def look(self, *names: str) -> None:
+        self.now += 1
+        rows = {n: {"customer": "acme", "name": n.title(), "asleep_since": None} for n in names}
+        self.watch.guard(rows, Storage(employee_mb=5120), self.free, 100 << 30, self.now)
+
+    def write(self, name: str, size: int) -> None:
+        self.used[name] = self.used.get(name, 0) + size
+        self.free -= size
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    return Host(tmp_path, monkeypatch)
+
+
+def test_who_takes_fifteen_gigabytes_at_once_is_frozen_at_the_next_look(host):
+    host.look("pulse", "quill")
+    host.write("pulse", 15 << 30)
+    host.look("pulse", "quill")
+    assert host.paused == {"pulse"}
+    assert "15,360 of 5,120 MiB" in host.watch.frozen()["pulse"]
+    host.look("pulse", "quill")
+    assert len([t for t in host.told if "was frozen" in t]) == 1
+    host.write("pulse", -(12 << 30))  # its company removed some
+    host.now += 5
+    host.look("pulse", "quill")
+    assert host.paused == set() and host.watch.frozen() == {}
+    assert any("goes on" in t for t in host.told)
+
+
+def test_after_a_restart_everybody_is_measured_at_once(host):
+    host.write("pulse", 15 << 30)
+    host.look("pulse")
+    assert host.paused == {"pulse"}
+
+
+def test_the_host_keeps_a_reserve_that_who_grows_can_not_take(host):
+    for name in ("pulse", "quill"):
+        host.write(name, 1 << 30)
+    host.look("pulse", "quill")
+    host.free = 6 << 30
+    host.look("pulse", "quill")
+    host.write("quill", 2 << 30)
+    host.look("pulse", "quill")
+    assert host.paused == {"quill"}, "4 GiB are left, and 5 are the host's"
+    assert "nearly full" in host.watch.frozen()["quill"]
+    host.now += 5
+    host.look("pulse", "quill")
+    assert host.paused == {"quill"}, "it does not go on before there is room"
+
+
+def test_small_changes_measure_nobody(host, monkeypatch):
+    host.look("pulse")
+    monkeypatch.setattr(StorageWatch, "_measure", lambda *_: pytest.fail("measured"))
+    host.write("pulse", 1 << 20)
+    host.look("pulse")
+
+
+def test_who_is_gone_is_frozen_no_more(host):
+    host.write("pulse", 15 << 30)
+    host.look("pulse")
+    host.look()
+    assert host.watch.frozen() == {}
