@@ -5,6 +5,9 @@ resizing never reach Xvnc, whatever the page in the browser does.
 """
 
 HANDSHAKE = (12, 1, 1)  # version, security type, ClientInit
+# Others have another handshake (3.3 chooses no security type), after which every message would be
+# taken for something else.
+_VERSIONS = (b"RFB 003.007\n", b"RFB 003.008\n")
 # Of a message type: its size in bytes; whoever carries a count has it at an offset.
 _FIXED = {0: 20, 3: 10, 4: 8, 5: 6, 150: 10}
 _INPUT = frozenset({4, 5, 6, 251, 255})
@@ -29,6 +32,8 @@ class Watching:
         while (size := self._size()) is not None and len(self._rest) >= size:
             message, self._rest = self._rest[:size], self._rest[size:]
             if self._shake:
+                if self._shake == list(HANDSHAKE) and message not in _VERSIONS:
+                    raise ProtocolError(f"version {message!r}")
                 self._shake.pop(0)
                 passed.append(message)
             elif message[0] not in _INPUT:

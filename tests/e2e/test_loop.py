@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -228,6 +229,25 @@ def test_files_that_are_gone_are_held_and_reported_until_a_person_decides(house,
     until(lambda: house.answers(lost), "it begins with nothing", house=house)
     house.iw("retire", lost, "--yes")
     house.iw("retire", sister, "--yes")
+
+
+def test_who_takes_more_disk_than_it_may_is_frozen_and_goes_on_when_it_has_room(house, pulse):
+    free = shutil.disk_usage("/var/lib/docker").free
+    if free < 12 << 30:
+        pytest.skip("this disk has no room for a file of 6 GiB")
+    name = house.instance.container_name(pulse)
+    inside(house, pulse, "import os; f = os.open('/data/workspace/big', os.O_CREAT | os.O_WRONLY); "
+                         "os.posix_fallocate(f, 0, 6 << 30)")
+    until(lambda: docker("inspect", "-f", "{{.State.Status}}", name) == ["paused"], "frozen", 10)
+    row = until(lambda: (r := house.status.employee(pulse)) and r.health_status == "Degraded" and r,
+                "it says why", house=house)
+    assert "of 5,120 MiB" in row.reason and "stands still" in row.reason
+    removed = house.api("acme", "DELETE",
+                        f"/customers/acme/employees/{pulse}/files/content?path=big")
+    assert removed.status_code == 200, removed.text
+    until(lambda: docker("inspect", "-f", "{{.State.Status}}", name) == ["running"], "it goes on",
+          30, house)
+    until(lambda: house.answers(pulse), "it answers again", house=house)
 
 
 def test_an_employee_that_hangs_is_named_by_the_edge_in_time(house, pulse):

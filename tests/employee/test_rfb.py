@@ -46,3 +46,13 @@ def test_what_no_viewer_sends_ends_the_connection(odd):
     watching.take(HANDSHAKE)
     with pytest.raises(rfb.ProtocolError):
         watching.take(odd)
+
+
+@pytest.mark.parametrize("version", [b"RFB 003.003\n", b"RFB 003.889\n", b"RFB 004.001\n",
+                                     b"GET / HTTP/1"])
+def test_a_handshake_that_is_another_one_is_refused(version):
+    """In 3.3 the client chooses no security type: each message after it would be read a byte off,
+    and a key event pass as something else."""
+    with pytest.raises(rfb.ProtocolError, match="version"):
+        rfb.Watching().take(version + b"\x01" + KEY)
+    assert rfb.Watching().take(b"RFB 003.007\n\x01\x01" + KEY) == b"RFB 003.007\n\x01\x01"
