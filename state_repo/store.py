@@ -9,7 +9,6 @@ fast-forward is refused, and the change is made again on what came in between.
 
 from __future__ import annotations
 
-import io
 import logging
 import random
 import re
@@ -18,16 +17,13 @@ import sys
 import threading
 import time
 import unicodedata
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 import git
-from git.objects.fun import tree_entries_from_data, tree_to_stream
-from gitdb import IStream, LooseObjectDB
 from gitdb.util import bin_to_hex, hex_to_bin
 
 from state_repo import StateRepoError, layout
@@ -46,17 +42,15 @@ from state_repo.documents import (
 )
 from state_repo.git_door import BRANCH, GitDoor, GitError, flocked
 from state_repo.instance import Instance
-from state_repo.parsing import MAX_BYTES, DocumentError, dump, parse
+from state_repo.objects import Entries, Files, Objects
+from state_repo.parsing import DocumentError, dump, parse
 from state_repo.snapshot import CustomerState, CustomerView, Snapshot
 
 log = logging.getLogger(__name__)
 COMMITTER = "InstantWorker <state@instantworker.invalid>"
-_TREE, _FILE = stat.S_IFDIR, stat.S_IFREG | 0o644
 _ATTEMPTS = 40
 _WRITERS_S = 60.0  # how long a writer waits for the others before it
 Rules = Callable[[CustomerView], list[Violation]]
-Files = Mapping[str, str | None]
-Entries = dict[str, tuple[bytes, int]]
 Kind = TypeVar("Kind", Employee, Lesson)
 
 
@@ -99,13 +93,11 @@ class Store:
 
     def __init__(self, path: Path, remote: str | None = None, rules: Rules | None = None) -> None:
         self.path, self._rules, self._door = path, rules, GitDoor(path, remote)
-        self._repo = git.Repo(str(path))
+        self.objects = Objects(path)
         self._guard = threading.RLock()
         self._documents: dict[tuple[str, bytes], Document | tuple[Violation, ...]] = {}
         self._states: dict[tuple[str, bytes], CustomerState] = {}
-        self._trees: dict[bytes, Entries] = {}
         self._snapshot: Snapshot | None = None
-        self._newest = ("", b"")  # the commit last asked for, with its tree
 
     @classmethod
     def open_or_create(cls, instance: Instance, rules: Rules | None = None) -> Store:
@@ -163,10 +155,10 @@ class Store:
                 raise _no_platform("the state repo is empty")
             if self._snapshot is not None and self._snapshot.commit == commit:
                 return self._snapshot
-            root = self._entries(self._tree_of(commit))
+            root = self.objects.entries(self.objects.tree_of(commit))
             customers = {}
             if "customers" in root and stat.S_ISDIR(root["customers"][1]):
-                for name, (sha, mode) in self._entries(root["customers"][0]).items():
+                for name, (sha, mode) in self.objects.entries(root["customers"][0]).items():
                     if stat.S_ISDIR(mode):
                         customers[name] = self._state(name, sha)
             live = {(name, hex_to_bin(state.digest)) for name, state in customers.items()}
@@ -179,7 +171,7 @@ class Store:
     def read_customer(self, commit: str, customer: str) -> CustomerState:
         """One customer at one commit; without its folder, a state whose customer is None."""
         with self._guard:
-            sha = self._find(self._tree_of(commit), ("customers", customer))
+            sha = self.objects.find(self.objects.tree_of(commit), ("customers", customer))
             if sha is None:
                 return CustomerState(customer, "0" * 40, None, {}, ())
             return self._state(customer, sha)
@@ -194,14 +186,14 @@ class Store:
             commit = commit or self.head()
             if commit is None:
                 raise _no_platform("the state repo is empty")
-            return self._platform(self._entries(self._tree_of(commit)))
+            return self._platform(self.objects.entries(self.objects.tree_of(commit)))
 
     def customers(self, commit: str) -> dict[str, str]:
         """The customers by id, each with its digest (see CustomerState); no document is read."""
         with self._guard:
-            sha = self._find(self._tree_of(commit), ("customers",))
+            sha = self.objects.find(self.objects.tree_of(commit), ("customers",))
             return {name: bin_to_hex(tree).decode()
-                    for name, (tree, mode) in (self._entries(sha) if sha else {}).items()
+                    for name, (tree, mode) in (self.objects.entries(sha) if sha else {}).items()
                     if stat.S_ISDIR(mode)}
 
     def view(self, commit: str, customer: str) -> CustomerView:
@@ -209,7 +201,8 @@ class Store:
         with self._guard:
             state = self.read_customer(commit, customer)
             return CustomerView(self.platform(commit), state.customer, state.employees,
-                                self._subnets(self._tree_of(commit), customer), state.lessons)
+                                self._subnets(self.objects.tree_of(commit), customer),
+                                state.lessons)
 
     def check(self, wanted: Employee) -> list[Violation]:
         """What a commit with this document would be refused for; nothing is written."""
@@ -221,16 +214,19 @@ class Store:
         if head is None or self._rules is None:
             return []
         with self._guard:
-            view = self._view(self._tree_of(head), wanted.customer)
+            view = self._view(self.objects.tree_of(head), wanted.customer)
         return worsened(self._rules(view), self._rules(
             replace(view, employees={**view.employees, wanted.id: wanted})))
 
     def commit_info(self, sha: str) -> CommitInfo:
+        """One commit, by its whole name."""
         with self._guard:
-            commit = self._repo.commit(sha)
-            subject = str(commit.message).splitlines()[0] if commit.message else ""
-            return CommitInfo(commit.hexsha, commit.author.name or "", commit.author.email or "",
-                              subject, commit.committed_datetime.astimezone(UTC))
+            head, _, message = self.objects.read(hex_to_bin(sha)).decode(
+                errors="replace").partition("\n\n")
+        author = re.search(r"^author (.*) <(.*)> (\d+) [+-]\d{4}$", head, re.M)
+        name, email, at = author.groups() if author else ("", "", "0")
+        return CommitInfo(sha, name, email, (message.splitlines() or [""])[0],
+                          datetime.fromtimestamp(int(at), UTC))
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `newer` descends from `older` (or is it). False when `older` is unknown here."""
@@ -262,12 +258,12 @@ class Store:
             if not found:
                 return None
             with self._guard:
-                root = self._entries(self._tree_of(found[0].sha))
+                root = self.objects.entries(self.objects.tree_of(found[0].sha))
                 try:
                     self._platform(root)
-                    return found[0].sha, self._read(root[PLATFORM_PATH][0]).decode()
+                    return found[0].sha, self.objects.read(root[PLATFORM_PATH][0]).decode()
                 except DocumentError:
-                    head = self._parent_of(found[0].sha)
+                    head = self.objects.parent_of(found[0].sha)
         return None
 
     def keep(self, commit: str) -> None:
@@ -346,7 +342,8 @@ class Store:
         with flocked(self.path / "writers.lock", _WRITERS_S):
             head = self.head()
             with self._guard:
-                root = self._with_files(self._tree_of(head or ""), {PLATFORM_PATH: good[1]})
+                root = self.objects.with_files(self.objects.tree_of(head or ""),
+                                               {PLATFORM_PATH: good[1]})
                 made = self._write_commit(head, root, author,
                                           f"Restore platform.yaml of {good[0][:10]}")
             if not self._door.swap(made, head):
@@ -355,9 +352,9 @@ class Store:
 
     def _make(self, head: str | None, author: Author, message: str,
               change: Callable[[CustomerView], Files], customer: str | None) -> str | None:
-        old_root = self._tree_of(head) if head else None
+        old_root = self.objects.tree_of(head) if head else None
         files = change(self._view(old_root, customer))
-        root = self._with_files(old_root, files)
+        root = self.objects.with_files(old_root, files)
         if root == old_root:
             return None
         self._check(head, root, customer, files)
@@ -368,14 +365,14 @@ class Store:
         lines += [f"parent {head}"] if head else []
         now = f"{int(time.time())} +0000"
         lines += [f"author {author} {now}", f"committer {COMMITTER} {now}", "", message, ""]
-        return bin_to_hex(self._write("commit", "\n".join(lines).encode())).decode()
+        return bin_to_hex(self.objects.write("commit", "\n".join(lines).encode())).decode()
 
     def _check(self, head: str | None, root: bytes, customer: str | None, files: Files) -> None:
         """Refuses what is wrong and was not before: who is in violation can still be paused."""
         if customer is not None:
             found = self._worse_for(customer, head, root, own=customer_path(customer) in files)
         else:
-            self._platform(self._entries(root))
+            self._platform(self.objects.entries(root))
             found = [] if PLATFORM_PATH not in files else [
                 v for name in self._customers_at(root) for v in self._worse_for(name, head, root)]
         if found:
@@ -385,22 +382,22 @@ class Store:
                    ) -> list[Violation]:
         """What a change from `head` to the tree `root` makes worse for one customer. `own`: its
         own document is new or changed, so that everybody's subnet is looked at."""
-        old_root = self._tree_of(head) if head else None
+        old_root = self.objects.tree_of(head) if head else None
         subnets = self._subnets(root, customer) if own else None
 
         stolen = self._claimed_twice(customer, old_root, root)
 
         def judged(tree: bytes | None) -> list[Violation]:
-            sha = self._find(tree, ("customers", customer)) if tree else None
+            sha = self.objects.find(tree, ("customers", customer)) if tree else None
             if tree is None or sha is None:
                 return []
-            state, entries = self._state(customer, sha), self._entries(tree)
+            state, entries = self._state(customer, sha), self.objects.entries(tree)
             if self._rules is None or PLATFORM_PATH not in entries:
                 return list(state.violations)
             try:
                 platform = self._platform(entries)
             except DocumentError:  # what is mended now is judged by what it is mended to
-                platform = self._platform(self._entries(root))
+                platform = self._platform(self.objects.entries(root))
             return [*state.violations, *self._rules(CustomerView(
                 platform, state.customer, state.employees, subnets, state.lessons))]
         return stolen + worsened(judged(old_root), judged(root))
@@ -409,8 +406,8 @@ class Store:
                        ) -> list[Violation]:
         """Ids that are new here and are another customer's: an id is one customer's for ever."""
         def files_of(tree: bytes | None, name: str) -> Entries:
-            sha = self._find(tree, ("customers", name, "employees")) if tree else None
-            return self._entries(sha) if sha else {}
+            sha = self.objects.find(tree, ("customers", name, "employees")) if tree else None
+            return self.objects.entries(sha) if sha else {}
         before = files_of(old_root, customer)
         fresh = {file: blob for file, (blob, _) in files_of(root, customer).items()
                  if file not in before}
@@ -430,13 +427,13 @@ class Store:
 
     def _line_of_id(self, blob: bytes) -> int:
         """The line at which a document says its id; 1 where it can't be told."""
-        lines = self._read(blob).decode(errors="replace").splitlines()
+        lines = self.objects.read(blob).decode(errors="replace").splitlines()
         return next((n for n, line in enumerate(lines, 1)
                      if re.match(r"\s*(metadata:\s*\{.*)?\bid:", line)), 1)
 
     def _customers_at(self, root: bytes) -> list[str]:
-        sha = self._find(root, ("customers",))
-        return [name for name, (_, mode) in (self._entries(sha) if sha else {}).items()
+        sha = self.objects.find(root, ("customers",))
+        return [name for name, (_, mode) in (self.objects.entries(sha) if sha else {}).items()
                 if stat.S_ISDIR(mode)]
 
     def worse(self, old: str | None, new: str) -> list[Violation]:
@@ -447,12 +444,12 @@ class Store:
             DocumentError: the new platform.yaml is missing or wrong.
         """
         with self._guard:
-            root, before = self._tree_of(new), self._tree_of(old) if old else None
-            entries = self._entries(root)
+            root, before = self.objects.tree_of(new), self.objects.tree_of(old) if old else None
+            entries = self.objects.entries(root)
             if misplaced := self._misplaced(root, before):
                 return misplaced
             self._platform(entries)
-            same = before is not None and self._entries(before).get(
+            same = before is not None and self.objects.entries(before).get(
                 PLATFORM_PATH) == entries.get(PLATFORM_PATH)
             known = self.customers(old) if old and same else {}
             return [v for name, digest in self.customers(new).items()
@@ -462,134 +459,47 @@ class Store:
     def _misplaced(self, root: bytes, before: bytes | None) -> list[Violation]:
         """Paths that do not belong here, of all that differs from the tree `before`; no document
         is read."""
-        entries = self._entries(root)
+        entries = self.objects.entries(root)
         found = [*layout.misplaced_at_root(entries)]
         if found or "customers" not in entries:
             return found
-        customers = self._entries(entries["customers"][0])
+        customers = self.objects.entries(entries["customers"][0])
         found += layout.misplaced_customers(customers)
-        sha = self._find(before, ("customers",)) if before else None
-        known = self._entries(sha) if sha else {}
+        sha = self.objects.find(before, ("customers",)) if before else None
+        known = self.objects.entries(sha) if sha else {}
         for name, entry in customers.items():
             if not stat.S_ISDIR(entry[1]) or known.get(name) == entry:
                 continue
-            inner = self._entries(entry[0])
+            inner = self.objects.entries(entry[0])
             found += layout.misplaced_in(name, inner)
             for folder in layout.FOLDERS:
                 if folder in inner and stat.S_ISDIR(inner[folder][1]):
                     found += layout.misplaced_documents(f"customers/{name}/{folder}",
-                                                        self._entries(inner[folder][0]))
+                                                        self.objects.entries(inner[folder][0]))
         return found
 
     def _view(self, root: bytes | None, customer: str | None) -> CustomerView:
         if root is None:
             return CustomerView(Platform(images={}), None)
-        entries = self._entries(root)
+        entries = self.objects.entries(root)
         platform = self._platform(entries) if PLATFORM_PATH in entries else Platform(images={})
-        sha = self._find(root, ("customers", customer)) if customer else None
+        sha = self.objects.find(root, ("customers", customer)) if customer else None
         if customer is None or sha is None:
             return CustomerView(platform, None, {}, self._subnets(root, customer or ""))
         state = self._state(customer, sha)
         return CustomerView(platform, state.customer, state.employees, lessons=state.lessons)
 
     def _subnets(self, root: bytes, but: str) -> dict[str, str]:
-        sha = self._find(root, ("customers",))
+        sha = self.objects.find(root, ("customers",))
         subnets = {}
-        for name, (tree, mode) in (self._entries(sha) if sha else {}).items():
+        for name, (tree, mode) in (self.objects.entries(sha) if sha else {}).items():
             if name == but or not stat.S_ISDIR(mode):
                 continue
-            blob = self._entries(tree).get("customer.yaml")
+            blob = self.objects.entries(tree).get("customer.yaml")
             document = self._document(customer_path(name), blob[0]) if blob else None
             if isinstance(document, Customer):
                 subnets[name] = document.subnet
         return subnets
-
-    # ---- objects -----------------------------------------------------------------------------
-
-    def _write(self, kind: str, data: bytes) -> bytes:
-        # GitPython's own way starts a process an object; gitdb's, which it is made of, none.
-        return LooseObjectDB.store(self._repo.odb, IStream(kind.encode(), len(data),
-                                                           io.BytesIO(data))).binsha
-
-    def _read(self, sha: bytes) -> bytes:
-        """An object's data. Until it is packed it is a file, read without asking git's process."""
-        name = bin_to_hex(sha).decode()
-        try:
-            packed = (self.path / "objects" / name[:2] / name[2:]).read_bytes()
-        except FileNotFoundError:
-            return self._repo.odb.stream(sha).read()
-        return zlib.decompress(packed).partition(b"\0")[2]
-
-    def _read_document(self, blob: bytes) -> bytes:
-        """A document's data; of one that is far too large, only so much that `parse` says so."""
-        name = bin_to_hex(blob).decode()
-        try:
-            with open(self.path / "objects" / name[:2] / name[2:], "rb") as packed:
-                start = packed.read(4 * MAX_BYTES)
-        except FileNotFoundError:
-            if self._repo.odb.info(blob).size > 2 * MAX_BYTES:
-                return b" " * (MAX_BYTES + 1)
-            return self._read(blob)
-        return zlib.decompressobj().decompress(start, 2 * MAX_BYTES).partition(b"\0")[2]
-
-    def _tree_of(self, commit: str) -> bytes:
-        if commit != self._newest[0]:
-            text = self._read(hex_to_bin(commit))
-            self._newest = (commit, hex_to_bin(text[5:45]))
-        return self._newest[1]
-
-    def _parent_of(self, commit: str) -> str | None:
-        found = re.search(rb"^parent ([0-9a-f]{40})$",
-                          self._read(hex_to_bin(commit)).partition(b"\n\n")[0], re.M)
-        return found[1].decode() if found else None
-
-    def _entries(self, tree: bytes) -> Entries:
-        """A tree's entries by name; trees never change, so each is read once."""
-        if tree not in self._trees:
-            data = self._read(tree)
-            self._keep(tree, {str(name): (sha, mode)
-                              for sha, mode, name in tree_entries_from_data(data)})
-        return self._trees[tree]
-
-    def _keep(self, tree: bytes, entries: Entries) -> bytes:
-        if len(self._trees) > 20_000:
-            self._trees.clear()
-        self._trees[tree] = entries
-        return tree
-
-    def _find(self, tree: bytes, names: tuple[str, ...]) -> bytes | None:
-        for n, name in enumerate(names):
-            entry = self._entries(tree).get(name)
-            if entry is None or (n < len(names) - 1 and not stat.S_ISDIR(entry[1])):
-                return None
-            tree = entry[0]
-        return tree
-
-    def _with_files(self, tree: bytes | None, files: Files) -> bytes:
-        """The tree with some files written or removed; empty folders go."""
-        entries = dict(self._entries(tree)) if tree else {}
-        below: dict[str, dict[str, str | None]] = {}
-        for path, text in files.items():
-            name, _, rest = path.partition("/")
-            if rest:
-                below.setdefault(name, {})[rest] = text
-            elif text is None:
-                entries.pop(name, None)
-            else:
-                entries[name] = (self._write("blob", text.encode()), _FILE)
-        for name, inner in below.items():
-            old = entries.get(name)
-            sha = self._with_files(old[0] if old and stat.S_ISDIR(old[1]) else None, inner)
-            if self._entries(sha):
-                entries[name] = (sha, _TREE)
-            else:
-                entries.pop(name, None)
-        # Git orders a folder as if its name ended with a slash.
-        rows = sorted(((sha, mode, name) for name, (sha, mode) in entries.items()),
-                      key=lambda row: row[2] + ("/" if stat.S_ISDIR(row[1]) else ""))
-        stream = io.BytesIO()
-        tree_to_stream(rows, stream.write)
-        return self._keep(self._write("tree", stream.getvalue()), entries)
 
     # ---- documents ---------------------------------------------------------------------------
 
@@ -599,7 +509,7 @@ class Store:
             if len(self._documents) > 50_000:
                 self._documents.clear()
             try:
-                self._documents[key] = parse(self._read_document(blob).decode(), path)
+                self._documents[key] = parse(self.objects.read_document(blob).decode(), path)
             except UnicodeDecodeError as error:
                 self._documents[key] = (Violation(path, 1, "-", f"is no UTF-8 text ({error})",
                                                   "save it as UTF-8"),)
@@ -628,7 +538,7 @@ class Store:
         return self._states[key]
 
     def _read_state(self, name: str, tree: bytes) -> CustomerState:
-        entries = self._entries(tree)
+        entries = self.objects.entries(tree)
         violations: list[Violation] = list(layout.misplaced_in(name, entries))
         if violations:
             return CustomerState(name, bin_to_hex(tree).decode(), None, {}, tuple(violations))
@@ -656,7 +566,7 @@ class Store:
                 ) -> dict[str, Kind]:
         """The documents of one folder by id; what is wrong goes to `violations`."""
         found: dict[str, Kind] = {}
-        files = self._entries(entries[folder][0]) if folder in entries else {}
+        files = self.objects.entries(entries[folder][0]) if folder in entries else {}
         misplaced = list(layout.misplaced_documents(f"customers/{customer}/{folder}", files))
         violations += misplaced
         wrong = {violation.path.rpartition("/")[2] for violation in misplaced}

@@ -231,7 +231,7 @@ def tighten(house) -> None:
 
     from state_repo.parsing import dump
     platform = replace(house.store.platform(), limits=Limits(max_memory_mb=1024))
-    root = house.store._with_files(house.store._tree_of(house.store.head()),
+    root = house.store.objects.with_files(house.store.objects.tree_of(house.store.head()),
                                    {"platform.yaml": dump(replace(platform, defaults=replace(
                                        platform.defaults, memory_mb=512)))})
     made = house.store._write_commit(house.store.head(), root, ANN, "Tighter limits")
@@ -255,8 +255,8 @@ def test_who_violates_newer_limits_is_repaired_and_can_be_paused(house):
 def test_what_the_rules_refuse_waits_and_repairs_go_on(house):
     ids = house.hire("acme", 1)
     house.settle()
-    text = house.store._read(house.store._find(
-        house.store._tree_of(house.store.head()),
+    text = house.store.objects.read(house.store.objects.find(
+        house.store.objects.tree_of(house.store.head()),
         ("customers", "acme", "employees", f"{ids[0]}.yaml"))).decode()
     house.push({f"customers/acme/employees/{ids[0]}.yaml": text.replace(
         "memoryMb: 3072", "memoryMb: 99999")})

@@ -320,7 +320,7 @@ def test_a_broken_platform_is_mended_by_a_push_and_by_set_up(tmp_path):
 def commit_past_all_rules(store: Store, path: str, text: str) -> None:
     """What somebody with a shell on the machine can do."""
     head = store.head()
-    root = store._with_files(store._tree_of(head), {path: text})
+    root = store.objects.with_files(store.objects.tree_of(head), {path: text})
     made = store._write_commit(head, root, ANN, "by hand")
     git(store.path, "update-ref", "refs/heads/main", made)
 
@@ -380,7 +380,7 @@ def test_an_id_of_another_customer_is_refused_at_commit_and_on_a_push(tmp_path):
     assert violation.path == employee_path("bolt", made.id) and violation.line == 4
     assert f"acme's already ({made.path}:4)" in violation.message
     before = store.head()
-    root = store._with_files(store._tree_of(before), copy)
+    root = store.objects.with_files(store.objects.tree_of(before), copy)
     pushed = store._write_commit(before, root, ANN, "theft")
     (told,) = violations_of(Store(store.path, rules=check_customer), before, pushed)
     assert made.path in told.message

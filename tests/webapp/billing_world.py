@@ -23,6 +23,7 @@ from state_repo.documents import Billing as Days
 from state_repo.documents import Plan, PlanLimits, Platform, SeatRange
 from state_repo.git_door import GitDoor
 from state_repo.instance import PORTS, Instance
+from state_repo.objects import Objects
 from state_repo.store import Author, Store
 from tests.fake_stripe import DAY, FakeStripe, InProcess
 from webapp import buying
@@ -63,27 +64,35 @@ class MemoryDoor(GitDoor):
             return True
 
 
+class MemoryObjects(Objects):
+    """Objects in memory."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._objects: dict[bytes, bytes] = {}
+
+    def write(self, kind: str, data: bytes) -> bytes:
+        sha = hashlib.sha1(f"{kind} {len(data)}\0".encode() + data).digest()
+        self._objects[sha] = data
+        return sha
+
+    def read(self, sha: bytes) -> bytes:
+        return self._objects[sha]
+
+    def read_document(self, blob: bytes) -> bytes:
+        return self._objects[blob]
+
+
 class MemoryStore(Store):
     """The state repo without its disk and git's processes: the same trees, rules and swap."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._objects: dict[bytes, bytes] = {}
+        self.objects = MemoryObjects(self.path)
         self._door = self._memory = MemoryDoor(self.path)
 
     def head(self) -> str | None:
         return self._memory.head
-
-    def _write(self, kind: str, data: bytes) -> bytes:
-        sha = hashlib.sha1(f"{kind} {len(data)}\0".encode() + data).digest()
-        self._objects[sha] = data
-        return sha
-
-    def _read(self, sha: bytes) -> bytes:
-        return self._objects[sha]
-
-    def _read_document(self, blob: bytes) -> bytes:
-        return self._objects[blob]
 
 
 class World:
