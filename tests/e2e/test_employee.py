@@ -251,7 +251,7 @@ def test_asleep_it_wakes_on_a_visit(ann, house, pulse):
     ill = len(house.events("Degraded"))
     changes.set_platform(house.store, ENGINEER, "Sleep late", lambda p: replace(
         p, sleep=Sleep(after_minutes=60)))
-    assert house.is_synced()
+    until(house.is_synced, "it sleeps, and that is as wanted", 30, house)
     ann.open(pulse)
     ann.say("SAY Good evening", "(scripted) Good evening", 90)
     assert house.status.employee(pulse).asleep_since is None
