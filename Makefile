@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 SETUP := python3 -m tools.setup
 
-.PHONY: help run down purge image test test-fast test-parts test-browser test-e2e e2e bench lint format
+.PHONY: help run down purge image test test-fast test-parts test-browser test-e2e test-long e2e bench lint format
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 run:             ## install what is missing, start everything, print URL and login
@@ -23,6 +23,8 @@ test-browser:    ## the web app's pages in a real browser (no Docker)
 	@$(SETUP) test browser
 test-e2e:        ## a whole platform, from the outside
 	@$(SETUP) test e2e
+test-long:       ## what takes minutes: before an issue is closed
+	@$(SETUP) test-long
 e2e:             ## hire Pulse and verify the full flow in a real browser (screenshots: .build/e2e)
 	@$(SETUP) e2e
 bench:           ## measure, and write docs/benchmarks.md

@@ -19,7 +19,8 @@ from tools.machine import BUILD, PYTHON, ROOT
 from tools.steps import StepError, run, step
 
 TESTS = {"fast": "not parts and not browser and not e2e", "parts": "parts", "browser": "browser",
-         "e2e": "e2e"}
+         "e2e": "e2e and not long"}
+LONG = "long"
 PARALLEL = ("fast", "browser")  # what shares no Docker, and so no machine
 FLOW = "employee"  # `make e2e`: a hire, the whole flow, in a real browser
 READY_S = 120.0
@@ -197,7 +198,7 @@ def test(which: list[str]) -> int:
         print(f"\n  tests: {name}", flush=True)
         both = ["-n", "2", "--dist", "loadfile"] if name in PARALLEL else []
         done = subprocess.run([str(PYTHON), "-m", "pytest", "-q", "-m", TESTS[name], *both,
-                               "tests"], cwd=ROOT, check=False)
+                               "--durations=8", "tests"], cwd=ROOT, check=False)
         if done.returncode != 0:
             return done.returncode
     return 0
@@ -243,6 +244,9 @@ def main(arguments: list[str]) -> int:
     elif verb == "e2e":
         TESTS["flow"] = FLOW
         return test(["flow"])
+    elif verb == "test-long":
+        TESTS["long"] = LONG
+        return test(["long"])
     elif verb == "lint":
         return lint()
     elif verb == "bench":

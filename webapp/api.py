@@ -65,10 +65,13 @@ def given() -> dict[str, Any]:
                      and o.path.replace("<", "{").replace(">", "}") == rule)
     try:
         body = request.get_json(silent=True)
-        json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+        text = json.dumps(body, allow_nan=False, ensure_ascii=False)
+        text.encode()
+        if "\\u0000" in text:
+            raise ValueError("NUL")
     except (RecursionError, ValueError):  # too deep, no finite number, half a character
         raise Problem(422, "invalid", "The JSON holds what can't be kept: values nested too "
-                      "deeply, numbers without end, or half a character.") from None
+                      "deeply, numbers without end, NUL, or half a character.") from None
     schema = {"type": "object", "properties": described.body,
               "required": list(described.required), "additionalProperties": False}
     wrong = [{"field": ".".join(map(str, e.absolute_path)) or "-", "message": e.message,
@@ -147,7 +150,10 @@ def customer_status(customer: str) -> Response:
 @operation("GET", "/customers/<customer>/receipts", "account",
            "What became of each commit, the newest first.")
 def receipts(customer: str) -> Response:
-    found = team.status().receipts(customer, _limit(50), request.args.get("revision"))
+    revision = request.args.get("revision")
+    if revision is not None and not re.fullmatch(r"[0-9a-f]{4,40}", revision):
+        raise Problem(422, "invalid", "revision: a commit, of 4 to 40 of 0-9 and a-f.")
+    found = team.status().receipts(customer, _limit(50), revision)
     return jsonify(receipts=[as_json(r) for r in found])
 
 

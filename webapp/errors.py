@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Flask, Response, jsonify, render_template, request
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from werkzeug.exceptions import HTTPException
 
 from state_repo import StateRepoError
@@ -55,6 +55,9 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, GitLockedError):
         return Problem(503, "busy", "The state repo is busy, so nothing was changed. Try again in "
                        "a moment.")
+    if isinstance(error, DataError):
+        return Problem(422, "invalid", "It holds characters that can't be kept (such as NUL); "
+                       "nothing was changed.")
     if isinstance(error, OperationalError):
         return Problem(503, "database_busy", "The database is busy or away, so nothing was "
                        "changed. Try again in a moment.")
@@ -71,7 +74,7 @@ def as_problem(error: Exception) -> Problem:
 def register(app: Flask) -> None:
     def show(error: Exception) -> Any:
         problem = as_problem(error)
-        if isinstance(error, OperationalError):
+        if isinstance(error, OperationalError | DataError):
             app.logger.error("%s %s: %s", request.method, request.path, error)
             db.session.rollback()
         if request.path.startswith("/api/") or request.path.startswith("/edge/"):
@@ -81,5 +84,5 @@ def register(app: Flask) -> None:
             response.status_code = problem.status
             return response
         return render_template("problem.html", problem=problem), problem.status
-    for kind in (Problem, StateRepoError, HTTPException, OperationalError):
+    for kind in (Problem, StateRepoError, HTTPException, OperationalError, DataError):
         app.register_error_handler(kind, show)

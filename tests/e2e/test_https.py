@@ -12,7 +12,7 @@ from tests.e2e.house import House
 from tests.e2e.work import chromium, chromium_options, inside, signed_in, tool, working_house
 from tests.fake_provider import FakeProvider
 
-pytestmark = [pytest.mark.e2e, pytest.mark.employee]
+pytestmark = [pytest.mark.e2e, pytest.mark.employee, pytest.mark.long]
 DOMAIN = "iw.test"
 
 

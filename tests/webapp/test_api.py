@@ -116,7 +116,12 @@ def test_odd_input_gets_an_answer_and_no_fault(house):
     for query in ("after=²", "after=٣", "after=99999999999999999999999", "after=-1", "after=1e9",
                   "limit=²", "limit=0", "limit=99999999999999999999", "after=%00", "after=%ff"):
         assert client.get(f"{at}/events?{query}").status_code == 200, query
-    assert client.get(f"{at}/receipts?limit=²&revision=%ff%00").status_code == 200
+    assert client.get(f"{at}/receipts?limit=²&revision=abcd").status_code == 200
+    for odd in ("%ff%00", "%00", "zz", "x" * 500):
+        assert client.get(f"{at}/receipts?revision={odd}").status_code == 422
+    page = client.post("/sign-in", data={"email": "a\0b@c.test", "password": "x\0" * 9},
+                       headers={"Origin": "http://app.iw.localhost:2000"})
+    assert page.status_code < 500
     hire = f"{at}/employees"
     for body in ('{"name": "\\ud800", "role": "R"}', '{"name": "A", "role": "\\udfff"}',
                  '{"name": "A", "role": "R", "model": {"monthly_budget_usd": NaN}}',
