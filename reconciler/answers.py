@@ -135,7 +135,10 @@ class Answers:
         if len(commit) < 7 or not named:
             raise ReconcilerError(f"{commit} is neither held nor the newest commit ({head[:10]}); "
                                   "look at what that one would stop (iw plan), then confirm it")
-        r.confirmation.write(Confirmed(head, hold.employees if hold else frozenset()))
+        # One word, one thing: to let employees stop takes no rewritten history along.
+        before = r.confirmation.read()
+        r.confirmation.write(Confirmed(head if named[-1] == head else before.commit,
+                                       hold.employees if hold else frozenset()))
         r.outbox.event("Confirmed", f"commit {named[0][:10]} was confirmed" + (
             f": {len(hold.employees)} employees may stop" if hold else ""))
         r.wake()

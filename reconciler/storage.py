@@ -71,7 +71,8 @@ class StorageWatch:
                                  f"grew by {grew >> 20:,} MiB")
         if self._frozen and now - self._looked_again > AGAIN_S:
             self._looked_again = now
-            for employee in list(self._frozen):
+            # Another look may have frozen somebody since.
+            for employee in self._frozen.keys() & running.keys():
                 self._measure(employee, running[employee], limit)
                 if self._used.get(employee, limit) <= limit and not is_short:
                     self._thaw(employee, running[employee])

@@ -39,7 +39,7 @@ def default_data() -> Path:
 
 # Ends of paths of the internal API that carry large bodies, or take long.
 BULK_SOCKET = "reconciler-bulk.sock"
-_BULK = ("/content", "/archive", "/search", "/text", "/ask", "/plan", "/thumbnail")
+_BULK = ("/content", "/archive", "/search", "/text", "/ask", "/plan")
 
 
 def door_for(socket: Path, path: str) -> Path:

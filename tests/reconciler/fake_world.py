@@ -3,7 +3,6 @@ told to, and an engine that runs a customer's "program" on them. Git and SQLite 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -209,5 +208,3 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 10.0) -> 
         time.sleep(0.005)
     return found
 
-
-__all__ = ["ANN", "FakeWorld", "House", "threading", "wait_for"]

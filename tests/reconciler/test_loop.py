@@ -377,6 +377,22 @@ def test_a_confirmed_rewrite_and_a_collection_let_the_reconciler_start(house):
     assert ids[0] in house.running()
 
 
+def test_a_word_about_a_hold_accepts_no_rewritten_history(house):
+    ids = house.hire("acme", 9)
+    house.settle()
+    house.edit("acme", ids[:7], state="paused")
+    house.turn()
+    held = house.r.turn.decision.hold.commit
+    door = house.store._door
+    door.run("update-ref", "refs/heads/main", door.run("rev-parse", f"{held}~3").stdout.strip())
+    house.turn()
+    assert "history was rewritten" in house.stack("loop").reason
+    Answers(house.r).confirm(held)
+    house.turn(3)
+    assert "history was rewritten" in house.stack("loop").reason
+    assert house.running() == set(ids)
+
+
 def test_a_restart_with_nothing_to_do_runs_nothing_and_refuses_nobody(house):
     (id,) = house.hire("acme")
     house.settle()

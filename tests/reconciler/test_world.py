@@ -93,7 +93,6 @@ def test_a_volume_that_was_made_and_is_gone_is_lost_and_no_drift(world, instance
 
 
 def test_what_is_rendered_is_part_of_the_programs_digest(tmp_path, monkeypatch):
-    from stacks import __file__ as stacks_file  # noqa: F401
     folder = tmp_path / "stacks"
     for name in ("stacks/a.py", "stacks/templates/x.j2", "images/seccomp/employee.json",
                  "images/employee/Dockerfile"):
