@@ -10,8 +10,9 @@ Two ways in, one set of rules:
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,18 @@ class HostedPack:
 
     def stop(self) -> None:
         self._server.stop(None)
+
+
+@contextmanager
+def hosted(tenant: TenantOf, folder: Path) -> Iterator[Path]:
+    """An analyzer of its own while it is used; its launcher lies in `folder` meanwhile."""
+    served = HostedPack(tenant)
+    launcher = served.write_launcher(folder / f"policy-pack-{served.port}")
+    try:
+        yield launcher
+    finally:
+        served.stop()
+        launcher.unlink()
 
 
 def main() -> None:

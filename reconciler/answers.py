@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from policies.pack import hosted
+from policies.resources import Tenant
 from reconciler import ReconcilerError
 from reconciler.decide import PLATFORM, Confirmed, Wanted, is_expired, stack_of
 from reconciler.loop import WORKERS, Reconciler
@@ -26,7 +28,7 @@ class Answers:
         snapshot = r.store.snapshot(r.store.head())
         if customer is not None and customer not in snapshot.customers:
             raise ReconcilerError(f"there is no customer {customer}; see `iw status`")
-        programs = {}
+        programs, tenants = {}, dict[str, Tenant]()
         diagnostics: list[str] = []
         if customer is None:
             programs[PLATFORM] = r.world.platform_program(snapshot.platform)
@@ -42,14 +44,19 @@ class Answers:
                 e.id for e in state.employees.values() if r.turn and is_expired(
                     e, snapshot.platform.grace_days, r.turn.now))
             nobody: frozenset[str] = frozenset()
-            programs[stack_of(state.id)] = r.world.customer_program(
-                Wanted(snapshot.platform, state, kept.get(state.id, nobody), expired,
-                       lost.get(state.id, nobody)))
+            wanted = Wanted(snapshot.platform, state, kept.get(state.id, nobody), expired,
+                            lost.get(state.id, nobody))
+            programs[stack_of(state.id)] = r.world.customer_program(wanted)
+            tenants[f"customer-{state.id}"] = r.world.tenant_of(wanted)
         changes: list[dict[str, Any]] = []
-        for stack, program in programs.items():
-            run = r.engine.preview(stack.replace("/", "-"), program, refresh=True)
-            changes += [change.as_json() | {"stack": stack} for change in run.changes]
-            diagnostics += [*run.violations, *run.errors]
+        # A policy pack of its own: what may be planned says nothing of what may be run now.
+        with hosted(lambda stack: tenants.get(stack) or r.world.tenant(stack),
+                    r.instance.run_path) as policy_pack:
+            for stack, program in programs.items():
+                run = r.engine.preview(stack.replace("/", "-"), program, refresh=True,
+                                       policy_pack=policy_pack)
+                changes += [change.as_json() | {"stack": stack} for change in run.changes]
+                diagnostics += [*run.violations, *run.errors]
         return {"commit": snapshot.commit, "changes": changes, "diagnostics": diagnostics}
 
     def drift(self) -> dict[str, Any]:

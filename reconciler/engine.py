@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +137,12 @@ class Engine:
         flags = ["--yes", "--skip-preview", "--continue-on-error"]
         return self._run("up", stack, program, flags + (["--refresh"] if refresh else []))
 
-    def preview(self, stack: str, program: Program, *, refresh: bool = False) -> Run:
-        """What `up` would do. Changes nothing and takes no lock."""
-        return self._run("preview", stack, program, ["--refresh"] if refresh else [])
+    def preview(self, stack: str, program: Program, *, refresh: bool = False,
+                policy_pack: Path | None = None) -> Run:
+        """What `up` would do. Changes nothing and takes no lock. `policy_pack`: another one than
+        that of `up`."""
+        engine = replace(self, policy_pack=policy_pack) if policy_pack else self
+        return engine._run("preview", stack, program, ["--refresh"] if refresh else [])
 
     def interrupt(self) -> None:
         """Asks every running engine to stop after the step at hand, as Ctrl-C does."""

@@ -373,6 +373,7 @@ class Reconciler:
         if isinstance(made, Wanted):
             if violations := self._violations(action, made):
                 outcome = Outcome(False, "\n".join(map(str, violations)), "policy")
+            self.world.permit(made)
             program = self.world.customer_program(made)
         else:
             program = self.world.platform_program(made)

@@ -90,20 +90,27 @@ class World:
         return platform.program(self._instance, wanted)
 
     def customer_program(self, wanted: Wanted) -> Callable[[], None]:
-        """The customer's program; also records what its run may touch."""
-        state = wanted.state
-        with self._guard:
-            stack = f"customer-{state.id}"
-            self._tenants[stack] = tenant_of(
-                self._instance, stack, frozenset(state.employees) | wanted.kept,
-                state.customer.subnet if state.customer else "")
-            self._expired |= {self._instance.employee_volume(e) for e in wanted.expired}
-            self._touched.pop(state.id, None)
-        return customer.program(self._instance, wanted.platform, state, wanted.kept,
+        """The customer's program. To be run, its run must be let (`permit`); to be planned, not."""
+        return customer.program(self._instance, wanted.platform, wanted.state, wanted.kept,
                                 wanted.expired, wanted.lost)
 
+    def permit(self, wanted: Wanted) -> None:
+        """Records what the customer's next run may touch."""
+        tenant = self.tenant_of(wanted)
+        with self._guard:
+            self._tenants[f"customer-{wanted.state.id}"] = tenant
+            self._expired |= {self._instance.employee_volume(e) for e in wanted.expired}
+            self._touched.pop(wanted.state.id, None)
+
+    def tenant_of(self, wanted: Wanted) -> Tenant:
+        """What the customer's resources may name, as it is wanted."""
+        state = wanted.state
+        return tenant_of(self._instance, f"customer-{state.id}",
+                         frozenset(state.employees) | wanted.kept,
+                         state.customer.subnet if state.customer else "")
+
     def tenant(self, stack: str) -> Tenant:
-        """For the policy pack: what a stack's resources may name."""
+        """For the policy pack: what the resources of a stack that is run may name."""
         with self._guard:
             return self._tenants.get(stack) or tenant_of(self._instance, stack, ())
 

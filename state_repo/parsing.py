@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import yaml
@@ -287,9 +287,10 @@ def _camel(name: str) -> str:
 
 
 def _build(kind: type[Any], values: dict[str, Any] | None) -> Any:
+    """A part, with the defaults of its own class for what is not given."""
     given = {_snake(name): value for name, value in (values or {}).items()}
     for field in fields(kind):  # an integer is a valid number: keep one Python type for it
-        if field.type == "float" and field.name in given:
+        if str(field.type).startswith("float") and given.get(field.name) is not None:
             given[field.name] = float(given[field.name])
     return kind(**given)
 
@@ -321,11 +322,9 @@ def _plain_employee(e: Employee) -> dict[str, Any]:
 
 
 def _customer(values: dict[str, Any]) -> Customer:
-    spec, metadata = values["spec"], values["metadata"]
-    budget = spec.get("monthlyBudgetUsd")
-    return Customer(metadata["id"], metadata["name"], spec["maxEmployees"],
-                    spec["network"]["subnet"], spec.get("suspended", False),
-                    None if budget is None else float(budget), spec.get("plan"))
+    spec = dict(values["spec"])
+    subnet = spec.pop("network")["subnet"]
+    return _build(Customer, values["metadata"] | {"subnet": subnet} | spec)
 
 
 def _plain_customer(c: Customer) -> dict[str, Any]:
@@ -358,19 +357,21 @@ def _plain_plan(plan: Plan) -> dict[str, Any]:
     return values | {"seats": _values(plan.seats), "limits": _values(plan.limits)}
 
 
+_PARTS: dict[str, type[Any]] = {
+    "network": NetworkPool, "limits": Limits, "brakes": Brakes, "dns": Dns, "sleep": Sleep,
+    "storage": Storage, "billing": Billing}
+
+
 def _platform(values: dict[str, Any]) -> Platform:
-    spec = values["spec"]
-    return Platform(
-        images=dict(spec["images"]), network=_build(NetworkPool, spec.get("network")),
-        defaults=_build(Resources, spec.get("defaults", {}).get("resources")),
-        limits=_build(Limits, spec.get("limits")), brakes=_build(Brakes, spec.get("brakes")),
-        dns=_build(Dns, spec.get("dns")),
-        models={name: _build(OfferedModel, values) for name, values in spec.get(
-            "models", {"default": {}}).items()},
-        sleep=_build(Sleep, spec.get("sleep")), storage=_build(Storage, spec.get("storage")),
-        plans={name: _plan(values) for name, values in spec.get("plans", {}).items()},
-        billing=_build(Billing, spec.get("billing")),
-        warm_per_customer=spec.get("warmPerCustomer", 0), grace_days=spec.get("graceDays", 14))
+    spec = dict(values["spec"])
+    parts: dict[str, Any] = {"images": dict(spec["images"]), "defaults": _build(
+        Resources, spec.get("defaults", {}).get("resources"))}
+    for name, kind in _PARTS.items():
+        parts[name] = _build(kind, spec.get(name))
+    for name, build in (("models", partial(_build, OfferedModel)), ("plans", _plan)):
+        if name in spec:
+            parts[name] = {key: build(given) for key, given in spec[name].items()}
+    return _build(Platform, spec | parts)
 
 
 def _plain_platform(p: Platform) -> dict[str, Any]:

@@ -13,19 +13,13 @@ from typing import Any
 
 from state_repo.documents import (
     API_VERSION,
-    Billing,
-    Brakes,
-    Dns,
-    Limits,
     Model,
-    NetworkPool,
     OfferedModel,
     Plan,
     PlanLimits,
+    Platform,
     Resources,
     SeatRange,
-    Sleep,
-    Storage,
 )
 
 ID = {"type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "maxLength": 40,
@@ -163,8 +157,9 @@ def _plan() -> dict[str, Any]:
 
 
 def _platform() -> dict[str, Any]:
-    pool, limits, brakes, dns = NetworkPool(), Limits(), Brakes(), Dns()
-    sleep, storage, billing = Sleep(), Storage(), Billing()
+    given = Platform(images={})
+    pool, limits, brakes, dns = given.network, given.limits, given.brakes, given.dns
+    sleep, storage, billing = given.sleep, given.storage, given.billing
     spec = _object({
         "images": {"type": "object", "additionalProperties": IMAGE, "required": ["employee"],
                    "description": "What parts run, by digest."},
@@ -206,8 +201,10 @@ def _platform() -> dict[str, Any]:
             "retentionDays": _number(billing.retention_days, 0, 3650,
                                      "From a subscription's end to the end of its export."),
         }),
-        "warmPerCustomer": _number(0, 0, 10, "Blanks kept ready while seats are free."),
-        "graceDays": _number(14, 0, 3650, "How long a retired employee's files are kept."),
+        "warmPerCustomer": _number(given.warm_per_customer, 0, 10,
+                                   "Blanks kept ready while seats are free."),
+        "graceDays": _number(given.grace_days, 0, 3650,
+                             "How long a retired employee's files are kept."),
     }, ("images",))
     return _document("Platform", spec, None)
 

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -42,14 +43,32 @@ def free_ports() -> dict[str, int]:
 
 def new_instance(data: Path, domain: str = "iw.localhost") -> Instance:
     """An instance with a random prefix, free ports, and a small pool of its own."""
-    taken = docker("network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}}{{end}}",
-                   *docker("network", "ls", "-q")) if shutil.which("docker") else []
-    block = secrets.choice([n for n in range(64) if not any(
-        subnet.startswith(f"10.{128 + n}.") for subnet in taken)])
+    pool, mark = _pool_of_our_own()
     made = Instance(id=secrets.token_hex(4), data=data, prefix=f"t{secrets.token_hex(2)}",
-                    domain=domain, ports=free_ports(), network_pool=f"10.{128 + block}.0.0/16")
+                    domain=domain, ports=free_ports(), network_pool=pool)
+    _POOLS[made.id] = mark
     made.save()
     return made
+
+
+_POOLS: dict[str, socket.socket] = {}  # instance -> what marks its pool as taken
+
+
+def _pool_of_our_own() -> tuple[str, socket.socket]:
+    """A /16 that no network here uses, and no other test run of this machine has taken. It is
+    taken while the socket is open: the kernel lets a name go with the process that bound it."""
+    used = docker("network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}}{{end}}",
+                  *docker("network", "ls", "-q")) if shutil.which("docker") else []
+    free = [n for n in range(128, 192) if not any(net.startswith(f"10.{n}.") for net in used)]
+    for block in secrets.SystemRandom().sample(free, len(free)):
+        mark = socket.socket(socket.AF_UNIX)
+        try:
+            mark.bind(f"\0instantworker-tests-10.{block}")
+        except OSError:
+            mark.close()
+            continue
+        return f"10.{block}.0.0/16", mark
+    pytest.fail("every pool of 10.128.0.0/10 is in use: `docker network ls` says by what")
 
 
 def remove_all(instance: Instance) -> None:
@@ -64,6 +83,8 @@ def remove_all(instance: Instance) -> None:
         if found:
             docker(*removing, *found)
     _remove_chains(instance.prefix)
+    if mark := _POOLS.pop(instance.id, None):
+        mark.close()
 
 
 @pytest.fixture

@@ -18,11 +18,12 @@ from tools import frontend, images, machine, processes
 from tools.machine import BUILD, PYTHON, ROOT
 from tools.steps import StepError, run, step
 
-TESTS = {"fast": "not parts and not browser and not e2e", "parts": "parts", "browser": "browser",
+TESTS = {"fast": "not parts and not browser and not e2e and not long",
+         "parts": "parts and not long", "browser": "browser and not long",
          "e2e": "e2e and not long"}
-LONG = "long"
-PARALLEL = ("fast", "browser")  # what shares no Docker, and so no machine
-FLOW = "employee"  # `make e2e`: a hire, the whole flow, in a real browser
+# What else can be run: everything that takes minutes or wants the machine to itself, and a hire
+# with the whole flow in a real browser.
+MORE = {"long": "long", "flow": "employee and not long"}
 READY_S = 120.0
 
 
@@ -196,8 +197,8 @@ def test(which: list[str]) -> int:
     os.environ["IW_TEST_IMAGES"] = json.dumps(images.build_all(BUILD / "images.log", tests=True))
     for name in which or list(TESTS):
         print(f"\n  tests: {name}", flush=True)
-        both = ["-n", "2", "--dist", "loadfile"] if name in PARALLEL else []
-        done = subprocess.run([str(PYTHON), "-m", "pytest", "-q", "-m", TESTS[name], *both,
+        both = ["-n", "2", "--dist", "loadfile"] if name in TESTS else []
+        done = subprocess.run([str(PYTHON), "-m", "pytest", "-q", "-m", (TESTS | MORE)[name], *both,
                                "--durations=8", "tests"], cwd=ROOT, check=False)
         if done.returncode != 0:
             return done.returncode
@@ -242,10 +243,8 @@ def main(arguments: list[str]) -> int:
     elif verb == "test":
         return test(rest)
     elif verb == "e2e":
-        TESTS["flow"] = FLOW
         return test(["flow"])
     elif verb == "test-long":
-        TESTS["long"] = LONG
         return test(["long"])
     elif verb == "lint":
         return lint()

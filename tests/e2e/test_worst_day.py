@@ -117,6 +117,7 @@ def test_a_snapshot_that_stops_too_many_is_held(house, team):
     assert all(house.instance.employee_volume(e.id) in volumes for e in people)
 
 
+@pytest.mark.long
 def test_docker_restarted_during_an_apply(house, team):
     """Only where this test may do that: a Docker that nobody else uses, and that was started by
     hand (there is no service manager to race with)."""

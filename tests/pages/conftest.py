@@ -32,6 +32,15 @@ ENGINEER = Author("Engineer", "eng@iw.test")
 IMAGE = f"instantworker/employee@sha256:{'a' * 64}"
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
+# The quick half of the matrix has every size and every scheme once; `make test-long` has the rest.
+LOOKS = pytest.mark.parametrize("viewport, scheme", [
+    pytest.param(DESKTOP, "light", id="light-desktop"),
+    pytest.param(PHONE, "dark", id="dark-phone"),
+    pytest.param(DESKTOP, "dark", id="dark-desktop", marks=pytest.mark.long),
+    pytest.param(PHONE, "light", id="light-phone", marks=pytest.mark.long)])
+SIZES = pytest.mark.parametrize("viewport", [
+    pytest.param(PHONE, id="phone"),
+    pytest.param(DESKTOP, id="desktop", marks=pytest.mark.long)])
 SHOTS = Path(os.environ.get("IW_ARTEFACTS") or ROOT / ".build" / "e2e") / "pages"
 
 CHROMIUM = ["--no-sandbox", "--disable-gpu",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.pages.conftest import DESKTOP, PHONE
+from tests.pages.conftest import LOOKS, PHONE
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@LOOKS
 def test_the_reference_is_accessible_and_fits(site, visit, viewport, scheme):
     reader = visit(viewport=viewport, color_scheme=scheme)
     reader.go("/api/docs")

@@ -16,13 +16,11 @@ from state_repo.instance import Instance
 from tests.conftest import free_ports
 from tests.fake_stripe import FakeStripe
 from tests.fake_stripe import serve as serve_stripe
-from tests.pages.conftest import DESKTOP, ENGINEER, PHONE, Site, serve
+from tests.pages.conftest import DESKTOP, ENGINEER, LOOKS, PHONE, SIZES, Site, serve
 from tools.bootstrap import PLANS
 from webapp import accounts
 from webapp.settings import StripeSettings
 
-SIZES = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
 GOOD = "a long and odd password 47"
 
 
@@ -46,8 +44,7 @@ def fine(visitor: Any, name: str, viewport: dict[str, int], *, full: bool = Fals
     visitor.shot(f"billing-{name}-{'phone' if viewport is PHONE else 'desktop'}", full=full)
 
 
-@SIZES
-@SCHEMES
+@LOOKS
 def test_in_the_local_mode_plans_are_chosen_freely(site, visit, reconciler, viewport, scheme):
     sells(site)
     site.customer("acme", seats=0)

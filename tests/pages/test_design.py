@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from flask import render_template_string
 
-from tests.pages.conftest import DESKTOP, PHONE
+from tests.pages.conftest import LOOKS, PHONE
 from webapp import shell
 from webapp.access import access
 
@@ -23,8 +23,7 @@ def parts(site):
     return "/parts"
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@LOOKS
 def test_every_part_is_accessible_and_fits(parts, visit, viewport, scheme):
     ann = visit("ann@acme.test", viewport=viewport, color_scheme=scheme)
     ann.go(parts)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
 from state_repo import changes
-from tests.pages.conftest import DESKTOP, ENGINEER, PASSWORD, PHONE
+from tests.pages.conftest import ENGINEER, LOOKS, PASSWORD, PHONE
 from webapp import accounts
 
 
@@ -17,8 +16,7 @@ def hired_by(site, name: str):
     return next((e for e in found if e.name == name), None)
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@LOOKS
 def test_from_the_gallery_to_ready(site, visit, viewport, scheme):
     site.customer("acme")
     ann = visit("ann@acme.test", viewport=viewport, color_scheme=scheme)

@@ -8,7 +8,7 @@ import pytest
 
 from state_repo import changes
 from state_repo.documents import Plan, PlanLimits, SeatRange
-from tests.pages.conftest import DESKTOP, ENGINEER, PHONE
+from tests.pages.conftest import ENGINEER, LOOKS, PHONE
 
 PLANS = {
     "starter": Plan("Starter", 4900, trial_days=14, seats=SeatRange(1, 1, 3),
@@ -30,8 +30,7 @@ def open_site(site):
     return site
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@LOOKS
 def test_the_landing_page_is_accessible_and_fits(open_site, visit, viewport, scheme):
     stranger = visit(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
     stranger.go("/")

@@ -7,7 +7,7 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from tests.pages.conftest import DESKTOP, PASSWORD, PHONE
+from tests.pages.conftest import LOOKS, PASSWORD, PHONE
 from webapp import accounts
 
 # Each step's heading, and what is answered there.
@@ -300,8 +300,7 @@ def test_without_javascript_it_is_one_form(site, visit, reconciler):
     assert employee.name == "Pulse" and "Promise a delivery date." in employee.instructions
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@LOOKS
 def test_it_is_accessible_and_fits(site, visit, reconciler, viewport, scheme):
     site.customer("acme")
     ann = visit("ann@acme.test", viewport=viewport, color_scheme=scheme, reduced_motion="reduce")

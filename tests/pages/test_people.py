@@ -9,11 +9,10 @@ import zipfile
 import pyotp
 import pytest
 
-from tests.pages.conftest import DESKTOP, PASSWORD, PHONE
+from tests.pages.conftest import LOOKS, PASSWORD, PHONE, SIZES
 from webapp import mail
 
 GOOD = "purple kettle orbit"
-SIZES = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 
 
 class Post:
@@ -236,8 +235,7 @@ def test_tokens(site, visit, viewport):
     page.get_by_text("No tokens yet").wait_for()
 
 
-@SIZES
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@LOOKS
 def test_company_notifications_and_data(site, visit, viewport, scheme):
     site.customer("acme")
     ann = visit("ann@acme.test", viewport=viewport, color_scheme=scheme)

@@ -7,13 +7,12 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from playwright.sync_api import expect
 
 from state_repo import changes
 from state_repo.documents import Employee, NetworkPool
 from state_repo.parsing import dump
-from tests.pages.conftest import DESKTOP, ENGINEER, IMAGE, PASSWORD, PHONE
+from tests.pages.conftest import ENGINEER, IMAGE, LOOKS, PASSWORD, PHONE
 from tests.pages.reconciler_fake import reconciler  # noqa: F401 - a fixture
 from webapp import accounts
 
@@ -44,8 +43,7 @@ def crowd(site, customer: str, many: int) -> list[str]:
     return [e.id for e in people]
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@LOOKS
 def test_the_team_is_shown_and_accessible(
         site, reconciler, visit, chromium, viewport, scheme):  # noqa: F811
     site.customer("acme", 10)

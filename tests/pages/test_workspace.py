@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from state_repo import changes
-from tests.pages.conftest import DESKTOP, ENGINEER, PASSWORD, PHONE
+from tests.pages.conftest import ENGINEER, LOOKS, PASSWORD, PHONE
 from tests.pages.reconciler_fake import reconciler  # noqa: F401 - a fixture
 from webapp import accounts
 
@@ -64,8 +64,7 @@ def filled(reconciler, pulse: str) -> None:  # noqa: F811
         "evidence": "14 of 14 mails since June."}) + "\n")
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@LOOKS
 def test_every_part_is_shown_and_accessible(
         site, acme, reconciler, visit, viewport, scheme):  # noqa: F811
     filled(reconciler, acme)

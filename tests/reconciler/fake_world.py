@@ -89,6 +89,8 @@ class FakeWorld:
                 self.containers.pop(gone, None)
         return program
 
+    def permit(self, wanted: Wanted) -> None: ...
+
     def visitor(self, customer: str, employee: Any) -> Visitor:
         return Visitor(customer, f"{employee.id}.gw")
 

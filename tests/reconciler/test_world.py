@@ -13,6 +13,7 @@ from stacks.observed import DockerReality
 from state_repo.instance import PORTS, Instance
 from tests.reconciler.examples import acme, platform
 
+PULSE = next(iter(acme().employees))
 PARTS = {"dns": "dns_differences", "edge": "edge_differences", "firewall": "firewall_differences",
          "model-proxy": "proxy_differences", "monitoring": "monitoring_differences"}
 
@@ -107,3 +108,14 @@ def test_what_is_rendered_is_part_of_the_programs_digest(tmp_path, monkeypatch):
         after = world_module._digest_of_programs()
         assert after != before, name
         before = after
+
+
+def test_what_is_only_planned_permits_nothing(world, instance):
+    wanted = Wanted(platform(), acme(), expired=frozenset({PULSE}))
+    volume = instance.employee_volume(PULSE)
+    world.customer_program(wanted)
+    assert not world._may_remove_volume(volume)
+    assert not world.tenant("customer-acme").volumes(volume)
+    assert world.tenant_of(wanted).volumes(volume), "the plan is judged by what it would own"
+    world.permit(wanted)
+    assert world._may_remove_volume(volume) and world.tenant("customer-acme").volumes(volume)
