@@ -12,7 +12,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -384,14 +384,16 @@ class Reconciler:
                                  stages)
         probes = []
         if customer is not None and isinstance(made, Wanted):
-            if outcome.succeeded:
-                self._expect(made)
+            reached = made if outcome.succeeded else _without(made, outcome.blames) if (
+                outcome.is_partly_done()) else None
+            if reached is not None:
+                self._expect(reached)
             containers = self.world.containers_of(customer)
             if containers is not None:
                 at, found = containers
                 self.fleet.see(found, at, customer)
-            if outcome.succeeded:
-                probes = self._probes(made)
+            if reached is not None:
+                probes = self._probes(reached)
         self.metrics.total.labels(
             action.cause, "succeeded" if outcome.succeeded else "failed").inc()
         if outcome.succeeded:
@@ -410,18 +412,12 @@ class Reconciler:
         if action.digest == applied.digest and action.cause != "commit":
             return []  # a repair of what was applied before
         path = PLATFORM_PATH if customer is None else f"customers/{customer}"
-        older = applied.revision
         try:
-            if older is not None and not self.store.is_ancestor(older, action.revision):
-                older = None
-            found = self.store.commits_touching(path, older, action.revision,
-                                                most=50 if older else 10)
+            return self.store.commits_touching(path, applied.revision, action.revision,
+                                               most=50 if applied.revision else 10)
         except StateRepoError as error:  # the run matters more than what is told of it
             log.warning("the commits of %s can't be read: %s", action.stack, error)
             return []
-        if older is not None and found and self.store.is_ancestor(found[0].sha, older):
-            return []  # it was applied before: what changed is the platform, or the code
-        return found
 
     def _violations(self, action: Action, made: Wanted) -> list[Violation]:
         """What the rules refuse of it: only what is worse than what was applied. That was judged
@@ -513,6 +509,11 @@ def _seen(look: Look) -> Seen:
     running = {c.employee: c.customer for c in look.containers or ()
                if c.employee and c.customer and (c.running or c.paused)}
     return Seen(running, None if look.containers is None else look.lost, look.unshared)
+
+
+def _without(made: Wanted, employees: Collection[str]) -> Wanted:
+    return replace(made, state=replace(made.state, employees={
+        id: e for id, e in made.state.employees.items() if id not in employees}))
 
 
 def _now() -> datetime:

@@ -98,6 +98,9 @@ class Recorder:
             # What went wrong with a colleague is not this one's trouble.
             own = blames.get(employee.id) if blames else problem
             drifted = next((str(d) for d in drift if employee.id in d.name), "")
+            # The run that failed for a colleague was done for everybody else.
+            was_done = employee.id not in blames and bool(blames) and cause != "commit" and (
+                failure is None or failure[1] != "policy")
             working = failure is None and (cause is not None or self._queue.running(stack))
             if employee.id in lost:
                 judgement = Judgement("OutOfSync", "Missing", turn.lost_reason(employee.id))
@@ -105,7 +108,8 @@ class Recorder:
                 judgement = Judgement("Synced", "Degraded", turn.frozen[employee.id])
             else:
                 judgement = judge(
-                    employee, seen, applied=not (pending or drifted or employee.id in waiting),
+                    employee, seen, applied=(was_done or not pending) and not drifted and (
+                        employee.id not in waiting),
                     problem=own or ("" if working else drifted) or None, now=turn.now,
                     suspended=bool(state and state.customer and state.customer.suspended),
                     docker_answers=unseen is None, asleep=employee.id in asleep,

@@ -15,10 +15,10 @@ from typing import Any
 
 from stacks import StackError, UnreachableError
 from stacks.providers.servicer import Inputs, Kind
+from state_repo.instance import FIREWALL_CHAINS
 
 _CLOSED = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16",
            "127.0.0.0/8", "224.0.0.0/4")
-CHAINS = ("HOST", "FORWARD", "PROXY")  # after the instance's prefix
 _ANSWERS = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _applying = threading.Lock()
 
@@ -49,7 +49,7 @@ def expected(inputs: Inputs) -> dict[str, list[str]]:
 
 
 def chains(inputs: Inputs) -> tuple[str, str, str]:
-    return tuple(f"{inputs['chain']}-{name}" for name in CHAINS)  # type: ignore[return-value]
+    return tuple(f"{inputs['chain']}-{name}" for name in FIREWALL_CHAINS)  # type: ignore[return-value]
 
 
 def observed(inputs: Inputs) -> dict[str, list[str]]:

@@ -37,6 +37,7 @@ def default_data() -> Path:
     return Path(named) if named else Path(__file__).resolve().parent.parent / ".data"
 
 
+FIREWALL_CHAINS = ("HOST", "FORWARD", "PROXY")  # each after the instance's prefix and a hyphen
 # Ends of paths of the internal API that carry large bodies, or take long.
 BULK_SOCKET = "reconciler-bulk.sock"
 _BULK = ("/content", "/archive", "/search", "/text", "/ask", "/plan")

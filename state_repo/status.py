@@ -36,6 +36,7 @@ from state_repo.database import IMMEDIATE, PATIENCE_S, check_database, engine_fo
 from state_repo.instance import Instance
 
 Change = Callable[[Session], None]
+MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version_status"
 
 
@@ -170,7 +171,7 @@ class StatusStore:
 
     def migrate(self) -> None:
         """Brings the tables to the newest version; safe when they are."""
-        migrate(self.url, Path(__file__).parent / "migrations", VERSION_TABLE)
+        migrate(self.url, MIGRATIONS, VERSION_TABLE)
 
     @classmethod
     def prepared(cls, instance: Instance, patience_s: float = PATIENCE_S) -> StatusStore:
@@ -279,18 +280,6 @@ class StatusStore:
         with speaking(), self._writing.begin() as session:
             for change in changes:
                 change(session)
-
-    def upsert_employee(self, id: str, **fields: Any) -> None:
-        self.write([set_row(EmployeeStatus, id, fields)])
-
-    def upsert_stack(self, id: str, **fields: Any) -> None:
-        self.write([set_row(StackStatus, id, fields)])
-
-    def remove_employee(self, id: str) -> None:
-        self.write([drop_row(EmployeeStatus, id)])
-
-    def add_receipt(self, **fields: Any) -> None:
-        self.write([new_row(Receipt, fields)])
 
     def add_event(self, kind: str, message: str, customer: str | None = None,
                   employee: str | None = None) -> None:

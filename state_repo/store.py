@@ -81,11 +81,19 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class CommitInfo:
+    """`paths`: what it changed, where that was asked for."""
+
     sha: str
     author_name: str
     author_email: str
     subject: str
     time: datetime
+    paths: tuple[str, ...] = ()
+
+    def concerns(self, employee: str) -> bool:
+        """Whether it may have changed something for an employee of this id."""
+        return any("/employees/" not in path or path.endswith(f"/employees/{employee}.yaml")
+                   for path in self.paths)
 
 
 class Store:
@@ -236,18 +244,17 @@ class Store:
     def commits_touching(self, path: str, older: str | None, newer: str, most: int = 50
                          ) -> list[CommitInfo]:
         """The commits after `older` up to `newer` that changed something below `path`, the newest
-        first, at most `most`. Where there is none: the newest that ever did."""
-        arguments = ["log", "-z", "--format=%H%x1f%an%x1f%ae%x1f%ct%x1f%s"]
-        ranges = [[f"-{most}", f"{older}..{newer}"], ["-1", newer]] if older else [
-            [f"-{most}", newer]]
-        for revisions in ranges:
-            done = self._door.run(*arguments, *revisions, "--", path, check=False)
-            found = [line.split("\x1f") for line in done.stdout.split("\0") if line.strip()]
-            if found:
-                return [CommitInfo(sha, name, email, subject,
-                                   datetime.fromtimestamp(int(at), UTC))
-                        for sha, name, email, at, subject in found]
-        return []
+        first, at most `most`. `older` None: of all that there were."""
+        done = self._door.run("log", "-z", "--name-only",
+                              "--format=%x1e%H%x1f%an%x1f%ae%x1f%ct%x1f%s", f"-{most}",
+                              f"{older}..{newer}" if older else newer, "--", path)
+        found = []
+        for record in done.stdout.split("\x1e")[1:]:
+            head, *paths = record.split("\0")
+            sha, name, email, at, subject = head.split("\x1f")
+            found.append(CommitInfo(sha, name, email, subject, datetime.fromtimestamp(int(at), UTC),
+                                    tuple(p.lstrip("\n") for p in paths if p.strip())))
+        return found
 
     def last_good_platform(self) -> tuple[str, str] | None:
         """The newest commit of the branch whose platform.yaml can be read, with its text; None

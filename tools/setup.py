@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from state_repo.instance import Instance
+from state_repo.instance import FIREWALL_CHAINS, Instance
 from tools import frontend, images, machine, processes
 from tools.machine import BUILD, PYTHON, ROOT
 from tools.steps import StepError, run, step
@@ -146,7 +146,7 @@ def down() -> None:
 
 
 def _remove_chains(prefix: str) -> None:
-    chains = tuple(f"{prefix.upper()}-{name}" for name in ("HOST", "FORWARD", "PROXY"))
+    chains = tuple(f"{prefix.upper()}-{name}" for name in FIREWALL_CHAINS)
     for tool in ("iptables", "ip6tables"):
         saved = subprocess.run([f"{tool}-save", "-t", "filter"], capture_output=True, text=True,
                                check=False).stdout

@@ -27,7 +27,6 @@ log = logging.getLogger("ledger")
 WINDOW_S = 60.0
 UNHEARD_S = 900.0
 PATIENCE_S = 2.0  # how long a call waits for the books
-SUMS_EVERY_S = 5.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
     id TEXT PRIMARY KEY, employee TEXT NOT NULL, customer TEXT NOT NULL, month TEXT NOT NULL,
@@ -86,7 +85,7 @@ class Ledger:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript("DROP INDEX IF EXISTS calls_open;" + _SCHEMA)
-        self._guard, self._summed = threading.Lock(), -1e9
+        self._guard, self._changed = threading.Lock(), True  # since the sums were kept
         self._file = self._path.stat().st_ino
         self.recovered: str | None = None
         if is_new and self._sums.exists():
@@ -102,9 +101,12 @@ class Ledger:
             pass
 
     def keep_sums(self) -> None:
-        """Writes the months' sums beside the books, in one step."""
+        """Writes the months' sums beside the books, in one step, if there is anything new."""
+        if not self._changed:
+            return
         try:
             with self._guard:
+                self._changed = False
                 rows = self._db.execute("SELECT scope, month, settled_usd + reserved_usd, calls, "
                                         "tokens FROM spend").fetchall()
             fresh = self._sums.with_suffix(".new")
@@ -114,6 +116,7 @@ class Ledger:
                 os.fsync(file.fileno())
             fresh.rename(self._sums)
         except (OSError, sqlite3.Error) as error:
+            self._changed = True
             log.warning("the sums can't be kept: %s", error)
 
     def _recover(self) -> None:
@@ -238,9 +241,11 @@ class Ledger:
                 self._db.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as error:
                 raise Unavailable(f"the books can't be written ({error})") from error
+            before = self._db.total_changes
             try:
                 yield self._db
                 self._db.execute("COMMIT")
+                self._changed |= self._db.total_changes != before
             except BaseException as error:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
@@ -249,9 +254,6 @@ class Ledger:
                 raise
         finally:
             self._guard.release()
-        if time.monotonic() - self._summed > SUMS_EVERY_S:
-            self._summed = time.monotonic()
-            self.keep_sums()
 
     def _is_there(self) -> None:
         """SQLite goes on writing into a file that was removed."""

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import time
+from itertools import count
 from pathlib import Path
 
 INNER_KEY = f"sk-{secrets.token_urlsafe(32)}"
@@ -21,6 +22,7 @@ from gate import Gate, Price  # noqa: E402
 from ledger import Ledger, Unavailable  # noqa: E402
 from litellm.proxy.proxy_server import app  # noqa: E402
 
+SUMS_EVERY_S = 5
 KEEP_CALLS_S = 90 * 86400.0
 log = logging.getLogger("model-proxy")
 
@@ -34,12 +36,14 @@ def prices(config: str) -> dict[str, Price]:
 
 
 async def tidy(ledger: Ledger) -> None:
-    while True:
-        await asyncio.sleep(60)
+    """Keeps the sums every SUMS_EVERY_S seconds, and ends and forgets old calls every minute."""
+    for seconds in count(SUMS_EVERY_S, SUMS_EVERY_S):
+        await asyncio.sleep(SUMS_EVERY_S)
         try:
-            await asyncio.to_thread(ledger.expire, time.time())
-            await asyncio.to_thread(ledger.forget, time.time() - KEEP_CALLS_S)
             await asyncio.to_thread(ledger.keep_sums)
+            if seconds % 60 == 0:
+                await asyncio.to_thread(ledger.expire, time.time())
+                await asyncio.to_thread(ledger.forget, time.time() - KEEP_CALLS_S)
         except Unavailable as error:
             log.error("%s", error)
 

@@ -16,6 +16,7 @@ from state_repo.instance import Instance
 from state_repo.status import StatusStore
 from state_repo.store import Author, Store
 from tests.conftest import free_ports
+from tests.rows import put_stack
 
 IMAGE = f"instantworker/employee@sha256:{'a' * 64}"
 HIRE = ("hire", "--customer", "acme", "--name", "Pulse", "--role", "Tester", "--no-wait")
@@ -95,7 +96,7 @@ def test_text_from_outside_neither_styles_nor_steers_the_terminal():
 
 def test_without_a_reconciler_nothing_is_called_synced(data):
     store = StatusStore(Instance.load(data).database_url)
-    store.upsert_stack("platform", sync_status="Synced", health_status="Healthy")
+    put_stack(store, "platform", sync_status="Synced", health_status="Healthy")
     found = json.loads(run(data, "status", "--json").output)
     assert found["observed"] is False
     assert [s["sync_status"] for s in found["stacks"]] == ["Unknown"]

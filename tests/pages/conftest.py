@@ -21,6 +21,7 @@ from state_repo.status import StatusStore
 from state_repo.store import Author, Store
 from tests.conftest import ROOT, free_ports
 from tests.pages.fake_reconciler import FakeReconciler
+from tests.rows import put_employee
 from tools import frontend
 from webapp import accounts
 from webapp.factory import create_app
@@ -86,7 +87,7 @@ class Site:
                  ) -> str:
         """Hires somebody, who is Healthy unless `seen` says otherwise."""
         made, _ = changes.hire(self.store, ENGINEER, customer, name, role)
-        self.status.upsert_employee(made.id, **({
+        put_employee(self.status, made.id, **({
             "customer": customer, "name": name, "role": role, "desired_state": "running",
             "sync_status": "Synced", "health_status": "Healthy", "reason": "",
             "address": "10.192.0.2"} | seen))

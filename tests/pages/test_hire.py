@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from state_repo import changes
 from tests.pages.conftest import ENGINEER, LOOKS, PASSWORD, PHONE
+from tests.rows import put_employee
 from webapp import accounts
 
 
@@ -44,15 +45,15 @@ def test_from_the_gallery_to_ready(site, visit, viewport, scheme):
     row = {"customer": "acme", "name": "Nova", "role": made.role, "desired_state": "running",
            "sync_status": "OutOfSync", "health_status": "Progressing",
            "reason": "its container is being made"}
-    site.status.upsert_employee(made.id, **row)
+    put_employee(site.status, made.id, **row)
     expect(steps.nth(2)).to_contain_text(re.compile(r"its workplace is being set up, \d+\s?s"))
     expect(page.get_by_role("dialog", name="Nova is on the way")).to_be_visible()
     assert ann.violations() == []
     ann.shot(f"hire-steps-{scheme}-{'phone' if viewport is PHONE else 'desktop'}")
-    site.status.upsert_employee(made.id, container_id="c", sync_status="Synced",
+    put_employee(site.status, made.id, container_id="c", sync_status="Synced",
                                 reason="it started and gets ready")
     expect(steps.nth(3)).to_have_class("now")
-    site.status.upsert_employee(made.id, health_status="Healthy", reason="")
+    put_employee(site.status, made.id, health_status="Healthy", reason="")
     expect(box.get_by_role("link", name="Open Nova")).to_be_visible()
     expect(box.locator("li.done")).to_have_count(5)
     expect(page.locator(f"[data-id={made.id}]")).to_have_count(1)
@@ -104,8 +105,8 @@ def test_a_closed_dialog_keeps_what_was_typed_and_a_hire_goes_on(site, visit):
     opener.click()
     expect(page.locator("ol.steps > li.now")).to_be_visible()
     made = hired_by(site, "Echo")
-    site.status.upsert_employee(
-        made.id, customer="acme", name="Echo", role="Sales", desired_state="running",
+    put_employee(site.status, made.id, customer="acme", name="Echo", role="Sales",
+        desired_state="running",
         sync_status="Synced", health_status="Healthy", reason="", container_id="c")
     expect(page.get_by_role("dialog").get_by_role("link", name="Open Echo")).to_be_visible()
     page.keyboard.press("Escape")
@@ -127,7 +128,7 @@ def test_a_step_that_failed_says_why_and_is_tried_again(site, visit):
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_text("Tried again: a new workplace")).to_be_visible()
     assert site.store.read_customer(site.store.head(), "acme").employees[made].restarts == 1
-    site.status.upsert_employee(made, health_status="Progressing",
+    put_employee(site.status, made, health_status="Progressing",
                                 reason="its container is being made")
     expect(page.locator("ol.steps > li.now")).to_be_visible()
     expect(page.get_by_role("button", name="Try again")).to_be_hidden()

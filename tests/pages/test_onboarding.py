@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.pages.conftest import LOOKS, PASSWORD, PHONE
+from tests.rows import put_employee
 from webapp import accounts
 
 # Each step's heading, and what is answered there.
@@ -178,7 +179,7 @@ def fill_all(page) -> None:
 
 
 def seen(site, employee: str, **fields) -> None:
-    site.status.upsert_employee(employee, **({
+    put_employee(site.status, employee, **({
         "customer": "acme", "name": "Pulse", "role": "M", "desired_state": "running",
         "reason": "", "address": "10.192.0.2"} | fields))
 

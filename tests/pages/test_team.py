@@ -14,6 +14,7 @@ from state_repo.documents import Employee, NetworkPool
 from state_repo.parsing import dump
 from tests.pages.conftest import ENGINEER, IMAGE, LOOKS, PASSWORD, PHONE
 from tests.pages.reconciler_fake import reconciler  # noqa: F401 - a fixture
+from tests.rows import put_employee
 from webapp import accounts
 
 ROLES = ("Marketing assistant", "Research analyst", "Customer support", "Bookkeeping assistant")
@@ -37,8 +38,8 @@ def crowd(site, customer: str, many: int) -> list[str]:
               for n in range(many)]
     site.store.commit(ENGINEER, "A crowd", lambda _: {e.path: dump(e) for e in people}, customer)
     for e in people:
-        site.status.upsert_employee(
-            e.id, customer=customer, name=e.name, role=e.role, desired_state="running",
+        put_employee(site.status, e.id, customer=customer, name=e.name, role=e.role,
+            desired_state="running",
             sync_status="Synced", health_status="Healthy", reason="", address="10.192.0.2")
     return [e.id for e in people]
 
@@ -142,7 +143,7 @@ def test_500_employees_an_update_touches_one_card(site, visit):
         window.touched.add(at.closest('[data-id]')?.dataset.id ?? at.id);
       } }).observe(document.getElementById('list'),
         {subtree: true, childList: true, attributes: true, characterData: true}); }""")
-    site.status.upsert_employee(people[250], health_status="Degraded", reason="it broke")
+    put_employee(site.status, people[250], health_status="Degraded", reason="it broke")
     expect(page.locator(f"[data-id={people[250]}]")).to_contain_text("Needs attention")
     page.wait_for_timeout(1500)  # nothing else comes after it
     assert page.evaluate("[...window.touched]") == [people[250]]
@@ -172,12 +173,12 @@ def test_an_employee_is_paused_resumed_and_retired(site, visit):
     expect(page.get_by_role("menuitem", name="Pause")).to_be_focused()
     page.keyboard.press("Enter")
     expect(card).to_contain_text("Being paused")
-    site.status.upsert_employee(pulse, desired_state="paused", health_status="Suspended",
+    put_employee(site.status, pulse, desired_state="paused", health_status="Suspended",
                                 reason="paused")
     expect(card).to_contain_text("Paused by you")
     card.get_by_role("button", name="Resume").click()
     expect(card).to_contain_text("Starting")
-    site.status.upsert_employee(pulse, desired_state="running", health_status="Healthy", reason="")
+    put_employee(site.status, pulse, desired_state="running", health_status="Healthy", reason="")
     expect(card).to_contain_text("At work")
 
     page.get_by_role("button", name="More for Pulse").click()

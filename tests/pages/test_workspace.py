@@ -14,6 +14,7 @@ from playwright.sync_api import Route, expect
 from state_repo import changes
 from tests.pages.conftest import ENGINEER, LOOKS, PASSWORD, PHONE
 from tests.pages.reconciler_fake import reconciler  # noqa: F401 - a fixture
+from tests.rows import put_employee, put_receipt
 from webapp import accounts
 
 FAKE_CHAT = """<!doctype html><title>fake chat</title>
@@ -70,8 +71,8 @@ def test_every_part_is_shown_and_accessible(
     filled(reconciler, acme)
     reconciler.spends(acme, 4.2)
     now = datetime.now(UTC)
-    site.status.add_receipt(
-        stack="customer/acme", cause="commit", author="Ann", started_at=now, total_s=0.9,
+    put_receipt(site.status, stack="customer/acme", cause="commit", author="Ann", started_at=now,
+        total_s=0.9,
         revision="a" * 40, subject="Hire Pulse for acme", result="succeeded",
         changes=[{"op": "create", "name": f"iw-emp-{acme}"}])
     site.status.add_event("Degraded", "Pulse is Synced, Degraded: its health check fails; see "
@@ -136,7 +137,7 @@ def test_the_separator_moves_by_keyboard_and_is_remembered(site, acme, visit):
 
 
 def test_who_sleeps_wakes_visibly_with_a_clock_and_a_way_out(site, acme, visit):
-    site.status.upsert_employee(acme, asleep_since=datetime.now(UTC))
+    put_employee(site.status, acme, asleep_since=datetime.now(UTC))
     ann = visit("ann@acme.test")
     Frames(ann)
     page = ann.page
@@ -153,7 +154,7 @@ def test_who_sleeps_wakes_visibly_with_a_clock_and_a_way_out(site, acme, visit):
     for way in ("New workplace", "See what happened"):
         expect(chat.get_by_role("button", name=way)).to_be_visible()
     expect(chat.get_by_role("link", name="To the team")).to_be_visible()
-    site.status.upsert_employee(acme, asleep_since=None)
+    put_employee(site.status, acme, asleep_since=None)
     page.clock.run_for(5000)
     expect(page.locator("#pane-chat .cover")).to_be_hidden()
     expect(page.frame_locator("#chat").get_by_text("Good morning!")).to_be_visible()
@@ -180,7 +181,7 @@ def test_a_frame_that_does_not_load_says_so_and_is_tried_again(site, acme, visit
 
 def test_who_is_paused_or_broken_is_not_loaded_and_says_what_to_do(site, acme, visit):
     changes.pause(site.store, ENGINEER, "acme", acme)
-    site.status.upsert_employee(acme, desired_state="paused", health_status="Suspended",
+    put_employee(site.status, acme, desired_state="paused", health_status="Suspended",
                                 reason="paused")
     ann = visit("ann@acme.test")
     frames, page = Frames(ann), ann.page
@@ -190,13 +191,13 @@ def test_who_is_paused_or_broken_is_not_loaded_and_says_what_to_do(site, acme, v
     assert frames.asked == []
     chat.get_by_role("button", name="Resume").click()
     expect(chat).to_contain_text(re.compile("Pulse is starting"))
-    site.status.upsert_employee(acme, desired_state="running", health_status="Degraded",
+    put_employee(site.status, acme, desired_state="running", health_status="Degraded",
                                 reason="its health check fails; see `iw logs`, or retry it")
     expect(chat).to_contain_text("Pulse needs attention")
     expect(chat).to_contain_text("it does not answer as it should")
     chat.get_by_role("button", name="New workplace").click()
     expect(page.get_by_text("Pulse gets a new workplace")).to_be_visible()
-    site.status.upsert_employee(acme, health_status="Healthy", reason="")
+    put_employee(site.status, acme, health_status="Healthy", reason="")
     expect(page.frame_locator("#chat").get_by_text("Good morning!")).to_be_visible()
 
 

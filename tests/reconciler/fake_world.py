@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.documents import check_customer
+from reconciler.converge import blames
 from reconciler.decide import PLATFORM, Drift, Wanted, stack_of
 from reconciler.engine import ResourceChange, Run
 from reconciler.loop import Reconciler
@@ -117,6 +118,11 @@ class FakeWorld:
         elif isinstance(wrong, Exception):
             raise wrong
         elif wrong:
+            blamed = blames(wrong)
+            if blamed:  # what fails for one is done for the others
+                program()
+                for employee in blamed:
+                    self.containers.pop(employee, None)
             return Run(False, (), tuple(wrong), (), 0.0, 0.0)
         program()
         return Run(True, (ResourceChange("update", "t", "n"),), (), (), 0.0, 0.0)

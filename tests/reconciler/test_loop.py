@@ -14,6 +14,7 @@ from reconciler.decide import PLATFORM, Drift
 from state_repo import changes
 from state_repo.documents import Limits
 from tests.reconciler.fake_world import ANN, House, wait_for
+from tests.rows import put_employee
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_the_status_rows_decide_nothing(house):
     ids = house.hire("acme", 9)
     house.settle()
     for id in ids:
-        house.status.upsert_employee(id, desired_state="paused")
+        put_employee(house.status, id, desired_state="paused")
     house.restart()
     house.edit("acme", ids, state="paused")
     house.turn(4)
@@ -217,6 +218,16 @@ def test_one_employees_failure_is_not_its_colleagues(house):
     assert "no such image" in house.row(one).reason
     assert "no such image" not in house.row(other).reason
     assert house.row(other).health_status == "Healthy"
+    hired, sha = changes.hire(house.store, ANN, "acme", "Nova", "Tester")
+    house.turn(2)
+    receipt = receipt_of(house, "acme", sha)
+    assert receipt.result == "succeeded" and "no such image" in receipt.message
+    wait_for(lambda: house.turn() or house.row(hired.id).health_status == "Healthy", "she works")
+    assert house.row(hired.id).sync_status == house.row(other).sync_status == "Synced"
+    assert house.row(one).sync_status == "OutOfSync"
+    sha = house.edit("acme", [one], role="Marketing")
+    house.turn(2)
+    assert receipt_of(house, "acme", sha).result == "failed"
     house.world.fail["customer-acme"] = ["network: no room"]
     house.edit("acme", [one], role="Support")
     house.turn(2)

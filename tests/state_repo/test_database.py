@@ -9,12 +9,15 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from state_repo.database import IMMEDIATE, engine_for
-from state_repo.status import StatusStore
+from state_repo.status import MIGRATIONS, VERSION_TABLE, StatusStore
 from tests.conftest import ROOT
+from tests.rows import put_receipt
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ def test_who_is_busy_flushes_nobody_elses_history(tmp_path):
     status.migrate()
 
     def receipt(customer: str) -> None:
-        status.add_receipt(stack=f"customer/{customer}", revision="a" * 40, cause="commit",
+        put_receipt(status, stack=f"customer/{customer}", revision="a" * 40, cause="commit",
                            result="succeeded", started_at=datetime.now(UTC))
     status.add_event("Healthy", "the loop's own")
     status.add_event("Healthy", "long ago", customer="acme")
@@ -105,9 +108,29 @@ def test_a_receipt_is_found_by_each_commit_that_its_run_applied(tmp_path):
     status = StatusStore(f"sqlite:///{tmp_path}/s.db")
     status.migrate()
     shas = [digit * 40 for digit in "abc"]
-    status.add_receipt(stack="customer/acme", revision=shas[0], cause="commit", result="succeeded",
+    put_receipt(status, stack="customer/acme", revision=shas[0], cause="commit", result="succeeded",
                        started_at=datetime.now(UTC),
                        commits=[{"sha": s, "author": "Ann", "subject": s[:3]} for s in shas[:2]])
     assert len(status.receipts("acme", revision="a" * 40)) == 1
     assert len(status.receipts("acme", revision="b" * 10)) == 1
     assert status.receipts("acme", revision="c" * 40) == []
+
+
+def test_an_older_database_keeps_what_was_applied_and_how_far_the_loop_came(tmp_path):
+    url = f"sqlite:///{tmp_path}/one.db"
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes |= {"url": url, "version_table": VERSION_TABLE}
+    command.upgrade(config, "0002")
+    with engine_for(url).begin() as connection:
+        for stack, revision, digest in (("loop", "a" * 40, None), ("customer/acme", "b" * 40, "d"),
+                                        ("customer/new", None, None)):
+            connection.execute(text(
+                "INSERT INTO stacks (id, sync_status, health_status, reason, revision, digest, "
+                "failures, updated_at) VALUES (:id, 'Synced', 'Healthy', '', :revision, :digest, "
+                "0, '2026-01-01 00:00:00')"),
+                {"id": stack, "revision": revision, "digest": digest})
+    status = StatusStore(url)
+    status.migrate()
+    assert {row.stack: (row.revision, row.digest) for row in status.applied()} == {
+        "loop": ("a" * 40, ""), "customer/acme": ("b" * 40, "d")}

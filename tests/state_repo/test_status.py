@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from state_repo.status import StatusStore, as_json
+from tests.rows import drop_employee, put_employee, put_receipt
 
 FIELDS = {"customer": "acme", "name": "Pulse", "role": "M", "desired_state": "running",
           "sync_status": "Synced", "health_status": "Healthy", "reason": "", "deadline": None}
@@ -23,19 +24,19 @@ def status(request, tmp_path) -> StatusStore:
 
 
 def test_rows_are_kept_changed_and_removed(status):
-    status.upsert_employee("pulse-aaaaaa", **FIELDS)
-    status.upsert_employee("pulse-aaaaaa", **FIELDS | {"health_status": "Degraded"})
+    put_employee(status, "pulse-aaaaaa", **FIELDS)
+    put_employee(status, "pulse-aaaaaa", **FIELDS | {"health_status": "Degraded"})
     (row,) = status.employees("acme")
     assert (row.health_status, row.updated_at.tzinfo) == ("Degraded", UTC)
     assert status.employees("bolt") == []
-    status.remove_employee("pulse-aaaaaa")
+    drop_employee(status, "pulse-aaaaaa")
     assert status.employee("pulse-aaaaaa") is None
 
 
 def test_receipts_and_events_are_each_tenant_s_own_and_pruned(status):
     began = datetime(2026, 5, 1, tzinfo=UTC)
     for customer in ("acme", "bolt"):
-        status.add_receipt(stack=f"customer/{customer}", revision="c" * 40, cause="commit",
+        put_receipt(status, stack=f"customer/{customer}", revision="c" * 40, cause="commit",
                            result="succeeded", started_at=began, changes=[{"op": "create"}])
         status.add_event("Healthy", "hello", customer=customer)
     (receipt,) = status.receipts("acme", revision="ccccc")
@@ -49,19 +50,19 @@ def test_receipts_and_events_are_each_tenant_s_own_and_pruned(status):
 
 def test_the_version_moves_with_every_change(status):
     seen = [status.version("acme")]
-    status.upsert_employee("pulse-aaaaaa", **FIELDS)
+    put_employee(status, "pulse-aaaaaa", **FIELDS)
     seen.append(status.version("acme"))
     status.add_event("Healthy", "hello", customer="acme")
     seen.append(status.version("acme"))
     assert len(set(seen)) == 3
-    status.remove_employee("pulse-aaaaaa")
+    drop_employee(status, "pulse-aaaaaa")
 
 
 def test_a_version_is_moved_by_its_own_customer_alone(status):
     before = status.versions(["acme", "bolt", "nobody"])
-    status.upsert_employee("pulse-bbbbbb", **FIELDS | {"customer": "bolt"})
+    put_employee(status, "pulse-bbbbbb", **FIELDS | {"customer": "bolt"})
     status.add_event("Healthy", "hello", customer="bolt")
-    status.add_receipt(stack="customer/bolt", revision="c" * 40, cause="commit",
+    put_receipt(status, stack="customer/bolt", revision="c" * 40, cause="commit",
                        result="succeeded", started_at=datetime.now(UTC))
     after = status.versions(["acme", "bolt", "nobody"])
     assert {name for name in after if after[name] != before[name]} == {"bolt"}

@@ -242,7 +242,12 @@ def test_the_commits_of_one_customer_are_told_from_anothers(tmp_path):
     found = store.commits_touching("customers/acme", before, last)
     assert [c.sha for c in found] == [second, first]
     assert [c.subject for c in found] == ["Hire Nova for acme", "Hire Pulse for acme"]
-    assert [c.sha for c in store.commits_touching("customers/acme", second, last)] == [second]
+    nova, pulse = (path.removeprefix("customers/acme/employees/").removesuffix(".yaml")
+                   for commit in found for path in commit.paths)
+    assert found[0].concerns(nova) and not found[0].concerns(pulse)
+    (company,) = store.commits_touching("customers/bolt", None, before)
+    assert company.concerns(nova), "what changes the company may change anybody"
+    assert [c.sha for c in store.commits_touching("customers/acme", second, last)] == []
     assert [c.sha for c in store.commits_touching("customers/bolt", before, second)] == [other]
     assert store.commits_touching("customers/nobody", None, last) == []
 

@@ -11,6 +11,7 @@ from state_repo import changes
 from state_repo.documents import Platform
 from state_repo.instance import PORTS, Instance
 from state_repo.store import Author
+from tests.rows import put_employee
 from webapp import accounts, passwords
 from webapp.factory import create_app
 from webapp.settings import Settings
@@ -41,8 +42,8 @@ class House:
         return self.app.extensions["iw_status"]
 
     def runs(self, employee: str, customer: str) -> None:
-        self.status.upsert_employee(
-            employee, customer=customer, name="Pulse", role="M", desired_state="running",
+        put_employee(self.status, employee, customer=customer, name="Pulse", role="M",
+            desired_state="running",
             sync_status="Synced", health_status="Healthy", reason="", address="10.192.0.2")
 
 

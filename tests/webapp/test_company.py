@@ -19,6 +19,7 @@ from sqlalchemy import select
 
 from state_repo import changes
 from tests.conftest import free_ports
+from tests.rows import put_employee
 from tests.webapp.conftest import ENGINEER, PASSWORD
 from tests.webapp.test_people import Post, account, joined
 from webapp import company, mail, notices
@@ -205,7 +206,7 @@ def test_without_the_reconciler_the_rest_is_exported(house):
 # ---- mails about employees -------------------------------------------------------------------
 
 def degraded(house, health: str = "Degraded") -> None:
-    house.status.upsert_employee(house.pulse, health_status=health, reason="its disk is full")
+    put_employee(house.status, house.pulse, health_status=health, reason="its disk is full")
 
 
 def later(house, **ago) -> None:

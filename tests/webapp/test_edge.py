@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.rows import put_employee
 from tests.webapp.conftest import PASSWORD
 
 
@@ -83,7 +84,7 @@ def test_a_websocket_from_another_site_is_refused(house):
 
 
 def test_who_is_not_there_says_why(house):
-    house.status.upsert_employee(house.pulse, address=None, health_status="Progressing",
+    put_employee(house.status, house.pulse, address=None, health_status="Progressing",
                                  reason="its container is being made")
     token = house.client("ann@acme.test").post("/api/v1/tokens", json={"name": "t"}).json["token"]
     answer = ask(house.client(), f"{house.pulse}.gw.iw.localhost", Authorization=f"Bearer {token}")

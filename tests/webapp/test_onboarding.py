@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from state_repo import changes
 from state_repo.documents import OfferedModel
 from tests.pages.fake_reconciler import FakeReconciler
+from tests.rows import put_employee
 from tests.webapp.conftest import ENGINEER, PASSWORD
 from webapp import accounts, company, onboarding, quizzes
 from webapp.errors import Problem
@@ -128,8 +129,8 @@ def test_without_a_seat_the_answers_stay(house, ann):
 def test_who_was_hired_into_a_blank_is_not_well_before_it_was_taken_up(house, ann):
     keep(ann, 1)
     employee = ann.post(f"{PATH}/hire").json["employee"]["id"]
-    house.status.upsert_employee(
-        employee, customer="acme", name="Nova", role="M", desired_state="warm",
+    put_employee(house.status, employee, customer="acme", name="Nova", role="M",
+        desired_state="warm",
         sync_status="Synced", health_status="Healthy", reason="", address="10.192.0.2")
     shown = ann.get(f"/api/v1/customers/acme/employees/{employee}").json["employee"]
     assert (shown["sync_status"], shown["health_status"]) == ("OutOfSync", "Progressing")

@@ -21,6 +21,7 @@ import pytest
 
 from state_repo import changes
 from tests.conftest import ROOT, free_ports
+from tests.rows import put_employee
 from tests.webapp.conftest import ENGINEER, PASSWORD
 from webapp import streams
 from webapp.access import IDLE
@@ -87,7 +88,7 @@ def test_a_page_is_told_everything_once_and_then_what_changes(house, served):
     name, team = page.next()
     assert (name, [e["id"] for e in team]) == ("team", [house.pulse])
     assert page.next()[0] == "seats"
-    house.status.upsert_employee(house.pulse, health_status="Degraded", reason="it fell over")
+    put_employee(house.status, house.pulse, health_status="Degraded", reason="it fell over")
     began = time.monotonic()
     name, one = page.next()
     assert (name, one["id"], one["reason"]) == ("employee", house.pulse, "it fell over")
@@ -105,10 +106,10 @@ def test_a_page_is_told_everything_once_and_then_what_changes(house, served):
 def test_others_changes_wake_nobody(house, served):
     page = Page(served, cookie(house))
     assert [page.next()[0], page.next()[0]] == ["team", "seats"]
-    house.status.upsert_employee(house.bolt, reason="bolt's own")
+    put_employee(house.status, house.bolt, reason="bolt's own")
     house.status.add_event("Healthy", "bolt's own", customer="bolt")
     time.sleep(1.2)
-    house.status.upsert_employee(house.pulse, reason="acme's own")
+    put_employee(house.status, house.pulse, reason="acme's own")
     assert page.next()[1]["reason"] == "acme's own"
 
 
@@ -148,7 +149,7 @@ def test_whoever_is_signed_out_is_told_nothing_more_at_once(house, served):
     assert get(served, "/api/v1/session", mine, "DELETE").status == 200
     assert page.next() == ("", "")
     assert time.monotonic() - began < 5
-    house.status.upsert_employee(house.pulse, reason="still told")
+    put_employee(house.status, house.pulse, reason="still told")
     assert stays.next()[1]["reason"] == "still told"
 
 
@@ -170,7 +171,7 @@ def test_many_streams_hold_no_thread_and_go_with_their_pages(house, served):
     assert all(page.next()[0] == "team" and page.next()[0] == "seats" for page in pages)
     assert get(served, "/healthz", {}).status == 200
     assert served.front.streams.open == 40
-    house.status.upsert_employee(house.pulse, reason="for everybody")
+    put_employee(house.status, house.pulse, reason="for everybody")
     assert all(page.next()[1]["reason"] == "for everybody" for page in pages)
     for page in pages:
         page.answer.close()
@@ -191,7 +192,7 @@ def test_a_reader_that_takes_nothing_holds_up_nobody_and_is_let_go(house, served
     until, number = time.monotonic() + 15, 0
     while served.front.streams.open == 2 and time.monotonic() < until:
         number += 1
-        house.status.upsert_employee(house.pulse, reason=f"{number} " + "x" * 2_000_000)
+        put_employee(house.status, house.pulse, reason=f"{number} " + "x" * 2_000_000)
         assert page.next()[1]["reason"].startswith(str(number))
     assert served.front.streams.open == 1
     sleeper.close()

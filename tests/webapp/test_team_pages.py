@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from state_repo import changes
+from tests.rows import put_employee, put_receipt, put_stack
 from tests.webapp.conftest import ENGINEER, PASSWORD
 from webapp import accounts, roles, words, workspace
 from webapp.hiring import LIMITS
@@ -129,21 +130,21 @@ def test_steps_follow_what_the_reconciler_saw(house):
            "sync_status": "OutOfSync", "health_status": "Progressing", "reason": "its container "
            "is being made"}
     assert steps() == ["done", "now", "waiting", "waiting", "waiting"]
-    house.status.upsert_employee(made, **row | {"desired_state": "warm",
+    put_employee(house.status, made, **row | {"desired_state": "warm",
                                                 "health_status": "Healthy"})
     assert steps()[1] == "now", "what was seen of the blank says nothing of the hire"
-    house.status.upsert_employee(made, **row)
+    put_employee(house.status, made, **row)
     assert steps() == ["done", "done", "now", "waiting", "waiting"]
-    house.status.upsert_employee(made, health_status="Missing", reason="no room on the disk")
+    put_employee(house.status, made, health_status="Missing", reason="no room on the disk")
     answer = client.get(f"{TEAM}/{made}/progress").json["progress"]
     assert answer["failed"] and answer["steps"][2]["reason"] == "no room on the disk"
-    house.status.upsert_stack("customer/acme", waiting_for="policy")
+    put_stack(house.status, "customer/acme", waiting_for="policy")
     assert steps()[1] == "failed"
-    house.status.upsert_stack("customer/acme", waiting_for=None)
-    house.status.upsert_employee(made, container_id="c", health_status="Progressing",
+    put_stack(house.status, "customer/acme", waiting_for=None)
+    put_employee(house.status, made, container_id="c", health_status="Progressing",
                                  sync_status="Synced", reason="it started and gets ready")
     assert steps() == ["done", "done", "done", "now", "waiting"]
-    house.status.upsert_employee(made, health_status="Healthy", reason="")
+    put_employee(house.status, made, health_status="Healthy", reason="")
     assert steps() == ["done"] * 5
 
 
@@ -151,11 +152,11 @@ def test_activity_tells_of_one_employee_in_plain_words(house):
     client, now = house.client("ann@acme.test"), datetime.now(UTC)
     add = {"stack": "customer/acme", "cause": "commit", "author": "Ann", "started_at": now,
            "total_s": 0.94, "revision": "a" * 40}
-    house.status.add_receipt(**add, subject="Hire Pulse for acme", result="succeeded",
+    put_receipt(house.status, **add, subject="Hire Pulse for acme", result="succeeded",
                              changes=[{"op": "create", "name": f"iw-emp-{house.pulse}"}])
-    house.status.add_receipt(**add, subject="Hire Other for acme", result="succeeded",
+    put_receipt(house.status, **add, subject="Hire Other for acme", result="succeeded",
                              changes=[{"op": "create", "name": "iw-emp-other-aaaaaa"}])
-    house.status.add_receipt(**add, subject=f"Pause {house.pulse} (acme)", result="failed",
+    put_receipt(house.status, **add, subject=f"Pause {house.pulse} (acme)", result="failed",
                              message="its container is being removed")
     house.status.add_event("Degraded", "Pulse is Synced, Degraded: its health check fails; see "
                            "`iw logs`, or retry it", "acme", house.pulse)
@@ -195,9 +196,9 @@ def test_a_thumbnail_is_cached_and_wakes_nobody(house, monkeypatch):
     assert first.cache_control.private and first.cache_control.max_age == 5
     assert client.get(path, headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
     assert asked == [("GET", "employees", house.pulse, "thumbnail")] * 2
-    house.status.upsert_employee(house.pulse, asleep_since=datetime.now(UTC))
+    put_employee(house.status, house.pulse, asleep_since=datetime.now(UTC))
     assert client.get(path).status_code == 204
-    house.status.upsert_employee(house.pulse, asleep_since=None, health_status="Progressing")
+    put_employee(house.status, house.pulse, asleep_since=None, health_status="Progressing")
     assert client.get(path).status_code == 204 and len(asked) == 2
 
 
@@ -215,7 +216,7 @@ def test_a_viewer_sees_everything_and_is_offered_nothing(house):
 
 
 def test_the_frame_says_how_long_it_waits_and_then_what_to_do(house, monkeypatch):
-    house.status.upsert_employee(house.pulse, health_status="Progressing",
+    put_employee(house.status, house.pulse, health_status="Progressing",
                                  reason="its container is being made")
     token = house.client("ann@acme.test").post("/api/v1/tokens", json={"name": "t"}).json["token"]
 

@@ -18,8 +18,8 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     )
     op.execute("INSERT INTO applied (stack, revision, digest, kept, lost, at) "
-               "SELECT id, revision, digest, '[]', '[]', updated_at FROM stacks "
-               "WHERE revision IS NOT NULL AND digest IS NOT NULL AND id <> 'loop'")
+               "SELECT id, revision, COALESCE(digest, ''), '[]', '[]', updated_at FROM stacks "
+               "WHERE revision IS NOT NULL AND (digest IS NOT NULL OR id = 'loop')")
     op.add_column("receipts", sa.Column("commits", sa.JSON, nullable=False,
                                         server_default="[]"))
 
