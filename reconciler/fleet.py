@@ -124,15 +124,18 @@ class Fleet:
             else:
                 self._asleep[employee] = since
             row, seen = self._rows.get(employee), self._sightings.get(employee)
-            if since is None and seen is not None and seen.paused:
+            is_cold = since is None and seen is not None and not (seen.running or seen.paused)
+            if since is None and seen is not None and not seen.running:
                 # It goes on already; the next look would say so, and a turn may come before it.
                 seen = replace(seen, running=True, paused=False, since=self._clock())
+                if is_cold:
+                    seen = replace(seen, address=None, verified=None)
                 self._sightings[employee] = seen
             self._seen_at[employee] = time.monotonic()  # a look from before it says nothing now
             if row is None:
                 return
             row = row | {"asleep_since": since}
-            if since is None and seen is not None and not seen.running:
+            if is_cold:
                 # It starts from nothing, perhaps at another address: nobody is sent there before
                 # it was seen to answer.
                 row |= {"health_status": "Progressing", "reason": "it wakes from a cold start",

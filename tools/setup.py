@@ -24,6 +24,10 @@ TESTS = {"fast": "not parts and not browser and not e2e and not long",
 # What else can be run: everything that takes minutes or wants the machine to itself, and a hire
 # with the whole flow in a real browser.
 MORE = {"long": "long", "flow": "employee and not long"}
+# Two processors, and tests that often wait. End to end a file is a house, which one worker keeps;
+# what is long has the machine to itself.
+WORKERS = {"fast": "-n 3 --dist worksteal", "parts": "-n 3 --dist loadfile",
+           "browser": "-n 3 --dist worksteal", "e2e": "-n 2 --dist loadfile"}
 READY_S = 120.0
 
 
@@ -197,9 +201,9 @@ def test(which: list[str]) -> int:
     os.environ["IW_TEST_IMAGES"] = json.dumps(images.build_all(BUILD / "images.log", tests=True))
     for name in which or list(TESTS):
         print(f"\n  tests: {name}", flush=True)
-        both = ["-n", "2", "--dist", "loadfile"] if name in TESTS else []
-        done = subprocess.run([str(PYTHON), "-m", "pytest", "-q", "-m", (TESTS | MORE)[name], *both,
-                               "--durations=8", "tests"], cwd=ROOT, check=False)
+        workers = WORKERS.get(name, "").split()
+        done = subprocess.run([str(PYTHON), "-m", "pytest", "-q", "-m", (TESTS | MORE)[name],
+                               *workers, "--durations=8", "tests"], cwd=ROOT, check=False)
         if done.returncode != 0:
             return done.returncode
     return 0

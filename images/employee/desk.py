@@ -62,7 +62,11 @@ class Desk:
             self.touch()
             if not self.is_up:
                 await self._stop()
-                await self._start()
+                try:
+                    await self._start()
+                except BaseException:
+                    await self._stop()  # half of a desk must not be taken for one
+                    raise
         if browser:
             await _until(lambda: _listens(CDP_BACK), 20.0, "Chromium did not start")
 

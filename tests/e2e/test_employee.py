@@ -258,6 +258,7 @@ def test_asleep_it_wakes_on_a_visit(ann, house, pulse):
     assert len(house.events("Degraded")) == ill, "to wake is not an illness"
 
 
+@pytest.mark.long
 def test_a_blank_is_hired_in_no_time_and_has_no_past(house, browser, provider):
     changes.set_platform(house.store, ENGINEER, "Warm", lambda p: replace(p, warm_per_customer=1))
     changes.set_seats(house.store, ENGINEER, "bolt", 3)

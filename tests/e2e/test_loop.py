@@ -10,15 +10,18 @@ import socket
 import struct
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 
 from stacks.unix_http import call
+from stacks.volumes import back_up
+from state_repo import changes
 from state_repo.documents import employee_path
 from tests.conftest import docker
-from tests.e2e.house import House, until
+from tests.e2e.house import ENGINEER, House, until
 from tools import processes
 
 pytestmark = pytest.mark.e2e
@@ -227,6 +230,18 @@ def test_files_that_are_gone_are_held_and_reported_until_a_person_decides(house,
     assert "there is no backup" in str(refused)
     house.iw("restore", lost, "--empty")
     until(lambda: house.answers(lost), "it begins with nothing", house=house)
+
+    inside(house, lost, "open('/data/workspace/kept.txt', 'w').write('what it knew')")
+    (place,) = docker("volume", "inspect", "-f", "{{.Mountpoint}}", volume)
+    house.instance.backups_path.mkdir(exist_ok=True)
+    back_up(Path(place), house.instance.backups_path / f"{volume}.tar.gz")
+    docker("rm", "-f", name)
+    docker("volume", "rm", volume)
+    until(lambda: (r := house.status.employee(lost)) and "backup" in r.reason
+          and r.health_status == "Missing", "it is held again", house=house)
+    house.iw("restore", lost, "--from-backup")
+    until(lambda: house.answers(lost), "it goes on as it was", house=house)
+    assert inside(house, lost, "print(open('/data/workspace/kept.txt').read())") == "what it knew"
     house.iw("retire", lost, "--yes")
     house.iw("retire", sister, "--yes")
 
@@ -294,6 +309,23 @@ def test_pause_resume_retry_retire(house):
     house.iw("retire", quark, "--yes")
     assert name not in house.containers()
     assert docker("volume", "ls", "-q", "--filter", f"name={volume}") == [volume]
+
+
+def test_a_hire_claims_a_blank_that_runs(house):
+    """With real agents: `test_employee.py`, in `make test-long`."""
+    def keep(blanks: int) -> None:
+        changes.set_platform(house.store, ENGINEER, f"Warm {blanks}",
+                             lambda p: replace(p, warm_per_customer=blanks))
+    keep(1)
+    changes.set_seats(house.store, ENGINEER, "bolt", 9)  # a blank comes with a customer's change
+    keep(0)
+    blank = until(lambda: next((e for e in house.status.employees("bolt")
+                                if e.desired_state == "warm" and e.health_status == "Healthy"),
+                               None), "a warm blank", house=house)
+    hired = house.hire("bolt", "Quill")
+    assert hired == blank.id and house.answers(hired, "bolt")
+    assert house.status.employee(hired).container_id == blank.container_id
+    house.iw("retire", hired, "--yes")
 
 
 def test_a_corrupt_file_holds_its_customer_alone(house, pulse, tmp_path):

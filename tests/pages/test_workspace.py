@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -33,17 +32,14 @@ class Frames:
     def __init__(self, visitor) -> None:
         self.asked: list[str] = []
         self.answers = True
-        desk = FAKE_DESK % visitor.site.url
-        for kind, body in (("gw", FAKE_CHAT), ("vnc", desk)):
-            visitor.context.route(re.compile(rf"https?://[^/]+\.{kind}\.iw\.localhost"),
-                                  self._answer(body))
+        self.desk = FAKE_DESK % visitor.site.url
+        visitor.context.route(re.compile(r"https?://[^/]+\.(gw|vnc)\.iw\.localhost"), self._answer)
 
-    def _answer(self, body: str) -> Callable[[Route], None]:
-        def answer(route: Route) -> None:
-            self.asked.append(route.request.url)
-            if self.answers:
-                route.fulfill(body=body, content_type="text/html")
-        return answer
+    def _answer(self, route: Route) -> None:
+        self.asked.append(route.request.url)
+        if self.answers:
+            route.fulfill(body=FAKE_CHAT if ".gw." in route.request.url else self.desk,
+                          content_type="text/html")
 
 
 @pytest.fixture
@@ -169,6 +165,8 @@ def test_a_frame_that_does_not_load_says_so_and_is_tried_again(site, acme, visit
     page.goto(f"{site.url}/employees/{acme}", wait_until="commit")
     cover = page.locator("#pane-chat .cover")
     expect(cover).to_contain_text("Opening the chat…")
+    while not any(".gw." in url for url in frames.asked):  # its ticket is asked for first
+        page.wait_for_timeout(20)
     page.clock.run_for(21_000)
     expect(cover).to_contain_text("The chat did not load within 20 s")
     frames.answers = True
@@ -177,6 +175,24 @@ def test_a_frame_that_does_not_load_says_so_and_is_tried_again(site, acme, visit
     expect(cover).to_be_hidden()
     asked = [url for url in frames.asked if ".gw." in url]
     assert len(asked) == 2 and asked[0] != asked[1], "each with a ticket of its own"
+
+
+def test_a_browser_whose_page_comes_and_does_not_run_is_no_browser(site, acme, visit):
+    ann = visit("ann@acme.test")
+    frames = Frames(ann)
+    frames.desk = "<!doctype html><title>half</title><p>Connecting…"
+    page = ann.page
+    page.clock.install()
+    ann.go(f"/employees/{acme}")
+    cover = page.locator("#pane-browser .cover")
+    expect(cover).to_contain_text("Opening the browser…")
+    while not any(".vnc." in url for url in frames.asked):
+        page.wait_for_timeout(20)
+    page.clock.run_for(21_000)
+    expect(cover).to_contain_text("The browser did not load within 20 s")
+    frames.desk = FAKE_DESK % site.url
+    cover.get_by_role("button", name="Try again").click()
+    expect(cover).to_be_hidden()
 
 
 def test_who_is_paused_or_broken_is_not_loaded_and_says_what_to_do(site, acme, visit):

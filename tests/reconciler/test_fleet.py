@@ -83,6 +83,7 @@ def test_who_wakes_from_a_stop_is_sent_nobody_before_it_answers(world):
     world.see("exited")
     world.fleet.mark_asleep(PULSE.id, None)
     assert world.row()["health_status"] == "Progressing" and world.row()["address"] is None
+    assert world.fleet.sighting(PULSE.id).running, "no turn may call it ill before the next look"
     world.see("running")
     assert world.fleet.sighting(PULSE.id).verified is None
 

@@ -68,6 +68,20 @@ def stack(instance: Instance, platform: Platform, pulumi: str) -> Iterator[Stack
     made.pack.stop()
 
 
+def test_history_is_cut_and_the_next_run_does_not_miss_it(stack):
+    one = stack.state("one-aaaaaa")
+    for _ in range(3):
+        assert stack.up(one).succeeded
+    folder = stack.engine.home / "state" / ".pulumi" / "history" / "instantworker" / "customer-acme"
+    before = sorted(folder.iterdir())
+    assert len({path.name.partition(".")[0] for path in before}) == 3
+    stack.engine.prune(keep=1)
+    kept = sorted(folder.iterdir())
+    assert len({path.name.partition(".")[0] for path in kept}) == 1
+    assert set(kept) == set(before[-len(kept):]), "the newest"
+    assert ops(stack.up(one, refresh=True)) == set()
+
+
 def test_who_sleeps_is_left_asleep_by_every_run(stack):
     """A refresh, a repair of a colleague, a change of its limits."""
     both = stack.state("one-aaaaaa", "two-bbbbbb")

@@ -29,6 +29,7 @@ export function startFrame(pane, context, origin) {
   const state = pane.querySelector(".frame-state");
   let began = 0; // when it was asked for, or when the wait began
   let loaded = false;
+  let alive = kind !== "browser"; // the desk's page tells when its script runs; the chat's does not
   let asked = false; // whether the frame has an address
   let refused = "";
   let was = "";
@@ -39,6 +40,7 @@ export function startFrame(pane, context, origin) {
   async function load() {
     asked = true;
     loaded = false;
+    alive = kind !== "browser";
     refused = "";
     began = Date.now();
     state.textContent = "";
@@ -77,7 +79,7 @@ export function startFrame(pane, context, origin) {
       const [title, text] = group === "asleep" ? TEXT.waking(name, seconds()) : TEXT.starting(name, detail || "it gets ready", seconds());
       return [[title, text + (late ? TEXT.late : "")], ways];
     }
-    if (loaded) return null;
+    if (loaded && alive) return null;
     if (Date.now() - began > LOAD_S * 1000) return [TEXT.silent(TEXT[kind], LOAD_S), ["again", "activity"]];
     return [TEXT.opening(TEXT[kind], seconds()), []];
   }
@@ -125,6 +127,7 @@ export function startFrame(pane, context, origin) {
     if (there && !asked && !refused) load();
     else if (group === "work" && was && was !== "work" && there) {
       loaded = false; // what is in the frame is the page that waits
+      began = Date.now();
       setTimeout(() => { loaded = true; show(); }, SETTLE_MS);
     }
     if (!there) { asked = false; iframe.removeAttribute("src"); }
@@ -137,6 +140,7 @@ export function startFrame(pane, context, origin) {
   addEventListener("message", (event) => {
     if (event.origin !== origin || event.source !== iframe.contentWindow) return;
     if (typeof event.data?.desk?.text !== "string") return;
+    if (!alive) { alive = true; show(); }
     write(state, event.data.desk.text.slice(0, 200));
     pane.classList.toggle("acting", event.data.desk.acting === true);
   });

@@ -11,6 +11,7 @@ let acting = false;
 let failures = 0;
 let rfb = null;
 let timer = 0;
+const PATIENCE_MS = 20_000; // for a connection that neither stands nor fails
 
 function connect() {
   clearTimeout(timer);
@@ -21,7 +22,9 @@ function connect() {
   mine.scaleViewport = true;
   mine.viewOnly = !acting;
   mine.background = '#16181d';
+  timer = setTimeout(() => mine.disconnect(), PATIENCE_MS);
   mine.addEventListener('connect', () => {
+    clearTimeout(timer);
     failures = 0;
     control.hidden = false;
     say(acting ? 'You have keyboard and mouse' : 'Watching live');
@@ -29,9 +32,10 @@ function connect() {
   });
   mine.addEventListener('disconnect', () => {
     if (rfb !== mine) return;
+    clearTimeout(timer);
     const wait = Math.min(0.5 * 2 ** failures++, 8);
     say(`The connection was lost. Trying again in ${Math.ceil(wait)} s.`);
-    timer = setTimeout(connect, wait * 1000);
+    timer = setTimeout(open, wait * 1000);
   });
 }
 
@@ -53,4 +57,9 @@ control.addEventListener('click', () => {
   connect();
 });
 
-connect();
+function open() {
+  say('Connecting…');
+  connect();
+}
+
+open();
