@@ -1,8 +1,8 @@
 """Any sequence of purchases, changes, failures and hires, with messages that are lost, doubled,
 late, out of order or forged, ends as it should after one reconciliation.
 
-As a test it runs 30 sequences (2,000 in `make test-long`); `python -m tests.webapp.billing_sequences 2000` runs more, and
-says how many of which steps there were.
+As a test it runs 30 sequences (2,000 in `make test-long`); `python -m
+tests.webapp.billing_sequences 2000` runs more, and says how many of which steps there were.
 """
 
 from __future__ import annotations
