@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import shutil
 import socket
@@ -36,6 +37,7 @@ class Finding:
 def examine(instance: Instance, status: StatusStore) -> list[Finding]:
     checks: list[Callable[[], Iterator[Finding]]] = [
         _programs, lambda: _docker(instance), lambda: _disk(instance), _quota,
+        _agent_walls,
         lambda: _secrets(instance), lambda: _documents(instance),
         lambda: _reconciler(instance), lambda: _web(instance), lambda: _walls(instance),
         lambda: _swap(instance), lambda: _name(instance),
@@ -98,6 +100,23 @@ def _quota() -> Iterator[Finding]:
     """How an employee's files are kept within their limit on this machine."""
     yield Finding("limit of files", "ok", "watched: who passes it is frozen within about a second, "
                   "and the host keeps a reserve (no quota of the file system is used)")
+
+
+_LANDLOCK = 444  # landlock_create_ruleset, the same number on every processor
+
+
+def _agent_walls() -> Iterator[Finding]:
+    """Whether this kernel keeps the agent from its gateway (images/employee/walls.py)."""
+    version = ctypes.CDLL(None).syscall(_LANDLOCK, None, ctypes.c_size_t(0), 1)
+    if version < 1:
+        yield Finding("the agent's walls", "warn", "this kernel has no Landlock", "an employee's "
+                      "commands can read what its gateway knows: use Linux 5.13 or newer, with "
+                      "landlock among lsm= of the kernel's command line")
+    elif version < 6:
+        yield Finding("the agent's walls", "ok", f"Landlock {version}: files and processes are "
+                      "kept apart; signals from Linux 6.12 on")
+    else:
+        yield Finding("the agent's walls", "ok", f"Landlock {version}")
 
 
 def _secrets(instance: Instance) -> Iterator[Finding]:

@@ -123,7 +123,7 @@ def _reaps_children(p: Props, t: Tenant) -> Iterator[str]:
 
 
 def _checks_health(p: Props, t: Tenant) -> Iterator[str]:
-    if t.customer is not None and not (p.get("healthcheck") or {}).get("tests"):
+    if not (p.get("healthcheck") or {}).get("tests"):
         yield "healthcheck.tests must be set"
 
 

@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 PARTS = {"docker": "Docker", "dns": "DNS", "edge": "the edge", "firewall": "the firewall",
          "monitoring": "Prometheus", "model-proxy": "the model proxy",
          "database": "the database"}
+_PART_OF = dict.fromkeys(("prometheus", "alertmanager", "blackbox", "node-exporter"), "monitoring")
 _FORGET = ["python3", "/opt/employee/forget.py", "agent:main:openai:%"]
 _MONITORING_EVERY_S = 10.0
 
@@ -191,6 +192,10 @@ class World:
             if wanted_platform is not None:
                 found.extend((PLATFORM, d) for d in platform_observed.container_differences(
                     self._instance, wanted_platform, reality))
+            for seen in reality.containers.values():
+                if seen.part and seen.running and seen.health == "unhealthy":
+                    unreachable.setdefault(_PART_OF.get(seen.part, seen.part), (
+                        f"Docker finds {seen.name} unhealthy; see docker logs {seen.name}"))
             self.volumes.note(reality.volumes)
             containers = tuple(c for c in reality.containers.values() if c.employee)
 

@@ -8,13 +8,14 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from stacks import StackError
 from stacks.identity import BEGIN, END, password_name
 from stacks.providers.docker_api import NotFound as NoVolume
 from stacks.providers.docker_api import client, speaking
 from stacks.providers.servicer import Inputs, Kind
-from stacks.secret_files import remove_secret, resolved
+from stacks.secret_files import as_written, remove_secret, resolved
 from stacks.workspace import NotFound, Workspace
 from state_repo.instance import Instance
 
@@ -72,13 +73,14 @@ class EmployeeFiles(Kind):
     def read(self, id: str, inputs: Inputs) -> Inputs | None:
         try:
             files = Workspace(volume_folder(inputs["volume"]), UID, UID, _MOST, 1 << 50)
-            written = _text(files, _MARK)
-            there = _text(files, _CONFIG) is not None
+            written, config = _text(files, _MARK), _text(files, _CONFIG)
         except StackError:
             return None
         if written is None:
             return None
-        return inputs if there and written == _digest(inputs) else inputs | {"config": "(changed)"}
+        ours = as_written(self._instance, inputs["config"])
+        same = written == _digest(inputs) and _holds(config, ours)
+        return inputs if same else inputs | {"config": "(changed)"}
 
     def update(self, id: str, old: Inputs, new: Inputs) -> None:
         self.create(new)
@@ -108,6 +110,19 @@ def merged(found: str | None, block: str) -> str:
         return f"{ours}\n{found.lstrip()}"
     _, end, after = rest.partition(END)
     return f"{before}{ours}{after.removeprefix(chr(10))}" if end else f"{before}{ours}"
+
+
+def _holds(found: str | None, ours: str | None) -> bool:
+    """Whether everything of our configuration is in force. The gateway adds notes of its own."""
+    def within(wanted: Any, real: Any) -> bool:
+        if isinstance(wanted, dict):
+            return isinstance(real, dict) and all(
+                name in real and within(value, real[name]) for name, value in wanted.items())
+        return bool(wanted == real)
+    try:
+        return bool(found and ours) and within(json.loads(ours or ""), json.loads(found or ""))
+    except (ValueError, RecursionError):
+        return False
 
 
 def _unmarked(text: str) -> str:

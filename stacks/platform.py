@@ -21,6 +21,14 @@ from state_repo.instance import LABEL_INSTANCE, LABEL_PLATFORM, Instance
 PARTS = ("edge", "dns", "model-proxy", "prometheus", "alertmanager", "blackbox", "node-exporter")
 _UIDS = {"edge": 10002, "dns": 10003, "monitoring": 10004, "model-proxy": model_keys.UID}
 _IMAGES = ("edge", "dns", "monitoring", "model-proxy")
+# Where each part is asked whether it works, and what it must say: the edge and the DNS answer
+# whoever comes without a name or a key with an error, which will do.
+_HEALTH = {"edge": ("edge", "/", "[1-5]??"), "dns": ("dns_api", "/", "[1-5]??"),
+           "model-proxy": ("model_proxy", "/healthz", "2??"),
+           "prometheus": ("prometheus", "/-/healthy", "2??"),
+           "alertmanager": ("alertmanager", "/-/healthy", "2??"),
+           "blackbox": ("blackbox", "/-/healthy", "2??"),
+           "node-exporter": ("node_exporter", "/", "2??")}
 Files = dict[str, str]
 
 
@@ -107,6 +115,17 @@ def _monitoring(instance: Instance, platform: Platform, files: dict[str, Files])
         "prometheus-node-exporter", f"--web.listen-address={listen('node_exporter')}"], {})
 
 
+def _health(instance: Instance, part: str) -> docker.ContainerHealthcheckArgs:
+    """Docker's own check. No image has curl: bash speaks enough HTTP."""
+    port, path, wanted = _HEALTH[part]
+    host = "127.0.0.1" if part != "edge" or instance.bind in ("0.0.0.0", "::") else instance.bind
+    ask = (f"exec 3<>/dev/tcp/{host}/{instance.ports[port]} && "
+           f"printf 'GET {path} HTTP/1.0\\r\\nHost: {host}\\r\\n\\r\\n' >&3 && "
+           f"read -r -t 4 _ status _ <&3 && [[ $status == {wanted} ]]")
+    return docker.ContainerHealthcheckArgs(tests=["CMD", "bash", "-c", ask], interval="30s",
+                                           timeout="5s", start_period="60s", retries=3)
+
+
 def _part(instance: Instance, platform: Platform, part: str, image: str, files: Files,
           command: list[str], folders: dict[str, str], *, memory: int = 256,
           read_only: dict[str, str] | None = None, envs: list[str] | None = None,
@@ -140,7 +159,7 @@ def _part(instance: Instance, platform: Platform, part: str, image: str, files: 
             drops=["ALL"], **({"adds": ["NET_BIND_SERVICE"]} if low_port else {})),
         security_opts=["no-new-privileges:true"], memory=memory, memory_swap=memory, cpus="1",
         pids_limit=256, ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=8192, hard=8192)],
-        restart="unless-stopped", envs=envs or [],
+        restart="unless-stopped", envs=envs or [], healthcheck=_health(instance, part),
         labels=label_args({LABEL_INSTANCE: instance.id, LABEL_PLATFORM: part}
                           | ({"instantworker.config": digest} if digest else {})),
         log_driver="json-file", log_opts={"max-size": "5m", "max-file": "2"})

@@ -123,7 +123,11 @@ def _config(instance: Instance, customer: Customer, employee: Employee,
             "heartbeat": {"every": "0m"}, "skipBootstrap": True,
             "skills": list(employee.skills)}},
         # Few tools, and all of them in the prompt: the browser is found without a search.
-        "tools": {"toolSearch": False, "allow": list(_TOOLS)},
+        "tools": {"toolSearch": False, "allow": list(_TOOLS),
+                  # Commands run behind walls of their own (`hands`); these run in the gateway.
+                  "fs": {"workspaceOnly": True}, "elevated": {"enabled": False},
+                  "exec": {"host": "gateway", "applyPatch": {"workspaceOnly": True}}},
+        "hooks": {"internal": {"enabled": False}},  # the gateway runs no code of the workspace
         "plugins": {"allow": ["litellm", "memory-core", "browser"]},
         "browser": {"enabled": True, "attachOnly": True, "defaultProfile": "visible",
                     # Its own files (desk.py); every other private address stays closed.

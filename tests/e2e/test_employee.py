@@ -203,6 +203,53 @@ def test_nothing_inside_the_container_holds_the_provider_s_key(house, pulse):
     assert inside(house, pulse, probe) == str(house.instance.ports["model_proxy"])
 
 
+_READ_BY_BROWSER = """
+import asyncio, aiohttp, json
+async def main():
+    async with aiohttp.ClientSession() as session:
+        async with session.put("http://127.0.0.1:9222/json/new?about:blank") as answer:
+            page = json.loads(await answer.text())
+        async with session.ws_connect(page["webSocketDebuggerUrl"]) as socket:
+            async def call(number, method, **parameters):
+                await socket.send_str(json.dumps(
+                    {"id": number, "method": method, "params": parameters}))
+                while (said := json.loads((await socket.receive(10)).data)).get("id") != number:
+                    pass
+                return said["result"]
+            for path in ("/data/state/openclaw.json", "/data/workspace/seen.txt"):
+                await call(1, "Page.navigate", url="file://" + path)
+                await asyncio.sleep(1)
+                found = await call(2, "Runtime.evaluate", expression="document.body.innerText")
+                print(repr(found["result"].get("value", "")[:200]))
+asyncio.run(main())
+"""
+
+
+def test_what_the_agent_does_is_kept_from_what_its_gateway_lives_by(ann, house, pulse, provider):
+    config = json.loads(inside(house, pulse, "cat /data/state/openclaw.json"))
+    secret = config["gateway"]["auth"]["password"]
+    ann.open(pulse)
+    ann.say(tool("exec", command=(
+        "ls /data/state && echo rea''ched; cat /data/state/openclaw.json && echo rea''ched; "
+        "for p in /proc/[0-9]*; do ls $p/root/data/state > /dev/null 2>&1 && echo rea''ched; done; "
+        "pkill -9 -f openclaw.mjs && echo rea''ched; ln -sfn /data/state /data/workspace/way; "
+        "cat /data/workspace/way/openclaw.json && echo rea''ched; "
+        "echo fine > /data/workspace/seen.txt && cat /shared/INDEX.md > /dev/null; "
+        "echo walls-hold-$((40+2))")), "walls-hold-42")
+    assert "reached" not in ann.frame("chat").locator("body").inner_text()
+    for path in ("/data/state/openclaw.json", "/data/workspace/way/openclaw.json",
+                 "/proc/self/root/data/state/openclaw.json", "/proc/self/environ"):
+        ann.say(tool("read", path=path), "The tool said")
+        assert secret not in json.dumps(provider.requests[-1]), path
+        assert "OPENCLAW_STATE_DIR" not in json.dumps(provider.requests[-1]["messages"][-1]), path
+    ann.say(tool("write", path="/data/state/openclaw.json", content="{}"), "The tool said")
+    assert json.loads(inside(house, pulse, "cat /data/state/openclaw.json"))["gateway"] == (
+        config["gateway"])
+    seen = docker("exec", house.instance.container_name(pulse), "env", "PYTHONPATH=/opt/site",
+                  "python3", "-c", _READ_BY_BROWSER)
+    assert "'fine" in " ".join(seen) and secret not in " ".join(seen)
+
+
 def test_another_customer_gets_nothing(house, browser, pulse):
     bob = signed_in(house, browser, "bolt")
     page = bob.page.goto(f"{house.instance.app_url}/employees/{pulse}")

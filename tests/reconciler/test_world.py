@@ -9,7 +9,7 @@ from reconciler import world as world_module
 from reconciler.decide import PLATFORM, Wanted
 from reconciler.world import World
 from stacks import StackError, UnreachableError
-from stacks.observed import DockerReality
+from stacks.observed import ContainerSeen, DockerReality
 from state_repo.instance import PORTS, Instance
 from tests.reconciler.examples import acme, platform
 
@@ -108,6 +108,18 @@ def test_what_is_rendered_is_part_of_the_programs_digest(tmp_path, monkeypatch):
         after = world_module._digest_of_programs()
         assert after != before, name
         before = after
+
+
+def test_a_part_that_docker_finds_unhealthy_is_told(world):
+    def seen(part: str, health: str) -> ContainerSeen:
+        return ContainerSeen(part, f"iw-{part}", None, None, part, "", "img", True, None,
+                             frozenset(), health)
+    world.reality = DockerReality({f"iw-{part}": seen(part, health) for part, health in (
+        ("alertmanager", "unhealthy"), ("dns", "healthy"), ("edge", "starting"))},
+        frozenset(), frozenset())
+    look = world.look(platform(), [])
+    assert list(look.unreachable) == ["monitoring"]
+    assert "iw-alertmanager" in look.unreachable["monitoring"]
 
 
 def test_what_is_only_planned_permits_nothing(world, instance):

@@ -61,7 +61,7 @@ def test_the_image_warms_up_with_the_same_settings():
     spec.loader.exec_module(warm)
     ours = json.loads(rendered()["openclaw.json"])
     assert set(warm.CONFIG) == set(ours)
-    for part in ("plugins", "tools", "session", "update", "telemetry"):
+    for part in ("plugins", "tools", "hooks", "session", "update", "telemetry"):
         assert warm.CONFIG[part] == ours[part], part
     assert warm.CONFIG["browser"]["profiles"] == ours["browser"]["profiles"]
     for part in ("http", "terminal"):

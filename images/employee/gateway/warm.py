@@ -29,7 +29,10 @@ CONFIG = {
         "heartbeat": {"every": "0m"}, "skipBootstrap": True, "skills": []}},
     "tools": {"toolSearch": False, "allow": [
         "read", "write", "edit", "apply_patch", "ls", "exec", "process", "browser", "web_fetch",
-        "memory_get", "memory_search", "session_status", "automations"]},
+        "memory_get", "memory_search", "session_status", "automations"],
+        "fs": {"workspaceOnly": True}, "elevated": {"enabled": False},
+        "exec": {"host": "gateway", "applyPatch": {"workspaceOnly": True}}},
+    "hooks": {"internal": {"enabled": False}},
     "plugins": {"allow": ["litellm", "memory-core", "browser"]},
     "browser": {"enabled": True, "attachOnly": True, "defaultProfile": "visible", "profiles": {
         "visible": {"cdpUrl": "http://127.0.0.1:9222", "attachOnly": True}}},
