@@ -33,8 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def docker(*arguments: str) -> list[str]:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True,
-                          check=False).stdout.split()
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False,
+                          errors="replace").stdout.split()
 
 
 def free_ports() -> dict[str, int]:

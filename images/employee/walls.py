@@ -25,9 +25,11 @@ PLACES = {"hands": ("/data/workspace", "/data/home", "/tmp"),
           "desk": ("/data/workspace", "/data/home", "/data/browser", "/tmp")}
 
 
-def enter(places: "tuple[str, ...]", readable: "tuple[str, ...] | None" = None) -> bool:
+def enter(places: "tuple[str, ...]", readable: "tuple[str, ...] | None" = None, *,
+          sandboxes: bool = False) -> bool:
     """Puts this process behind the walls. `readable`: folders that it may read and run from; by
-    default everything but /data. Returns False on a kernel without Landlock.
+    default everything but /data. `sandboxes`: it makes user namespaces for its children, as
+    Chromium does, and so writes their maps in /proc. Returns False on a kernel without Landlock.
 
     Raises:
         OSError: the kernel has it, and refuses.
@@ -67,6 +69,8 @@ def enter(places: "tuple[str, ...]", readable: "tuple[str, ...] | None" = None) 
     for path in readable if readable is not None else (
             f"/{name}" for name in os.listdir("/") if name != "data"):  # noqa: PTH208
         allow(path, EXECUTE | READ | LIST)
+    if sandboxes:
+        allow("/proc", READ | LIST | WRITE)
     allow("/dev", READ | LIST | WRITE | TRUNCATE | IOCTL)
     for path in ("/dev/shm", *places):
         allow(path, every)
@@ -77,7 +81,7 @@ def enter(places: "tuple[str, ...]", readable: "tuple[str, ...] | None" = None) 
 
 
 if __name__ == "__main__":
-    if not enter(PLACES[sys.argv[1]]):
+    if not enter(PLACES[sys.argv[1]], sandboxes=sys.argv[1] == "desk"):
         print("walls: this kernel has no Landlock: the agent can read what its gateway knows",
               file=sys.stderr)
     command = sys.argv[sys.argv.index("--") + 1:]

@@ -232,17 +232,24 @@ def test_what_the_agent_does_is_kept_from_what_its_gateway_lives_by(ann, house, 
     ann.say(tool("exec", command=(
         "ls /data/state && echo rea''ched; cat /data/state/openclaw.json && echo rea''ched; "
         "for p in /proc/[0-9]*; do ls $p/root/data/state > /dev/null 2>&1 && echo rea''ched; done; "
-        "pkill -9 -f openclaw.mjs && echo rea''ched; ln -sfn /data/state /data/workspace/way; "
+        "pkill -9 -f '[o]penclaw.mjs' && echo rea''ched; ln -sfn /data/state /data/workspace/way; "
         "cat /data/workspace/way/openclaw.json && echo rea''ched; "
         "echo fine > /data/workspace/seen.txt && cat /shared/INDEX.md > /dev/null; "
         "echo walls-hold-$((40+2))")), "walls-hold-42")
     assert "reached" not in ann.frame("chat").locator("body").inner_text()
     for path in ("/data/state/openclaw.json", "/data/workspace/way/openclaw.json",
                  "/proc/self/root/data/state/openclaw.json", "/proc/self/environ"):
-        ann.say(tool("read", path=path), "The tool said")
-        assert secret not in json.dumps(provider.requests[-1]), path
-        assert "OPENCLAW_STATE_DIR" not in json.dumps(provider.requests[-1]["messages"][-1]), path
-    ann.say(tool("write", path="/data/state/openclaw.json", content="{}"), "The tool said")
+        before = len(provider.requests)
+        ann.send(tool("read", path=path))  # the page folds away what failed before
+        until(lambda before=before: ann.page.wait_for_timeout(50) or (
+            len(provider.requests) >= before + 2), "the tool's words go back to the model", 60)
+        said = json.dumps(provider.requests[before:])
+        assert "escapes sandbox root" in said, said[-600:]
+        assert secret not in said and "OPENCLAW_STATE_DIR" not in said
+    before = len(provider.requests)
+    ann.send(tool("write", path="/data/state/openclaw.json", content="{}"))
+    until(lambda: ann.page.wait_for_timeout(50) or len(provider.requests) >= before + 2,
+          "the write is refused", 60)
     assert json.loads(inside(house, pulse, "cat /data/state/openclaw.json"))["gateway"] == (
         config["gateway"])
     seen = docker("exec", house.instance.container_name(pulse), "env", "PYTHONPATH=/opt/site",

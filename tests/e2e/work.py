@@ -108,22 +108,31 @@ class Visitor:
 
     def say(self, text: str, wanted: str, seconds: float = 180.0) -> float:
         """Sends a chat message; returns the seconds until the answer is on the page."""
-        frame = self.frame("chat")
-        box = frame.locator("textarea").first
-        box.wait_for(timeout=90_000)  # a stopped employee takes a cold start to wake
-        before = frame.locator("body").inner_text().count(wanted)
+        frame, before = self.send(text, wanted)
         began = time.monotonic()
-        box.fill(text)
-        box.press("Enter")
         try:
             until(lambda: frame.locator("body").inner_text().count(wanted) > before,
                   f"{wanted!r} in the chat", seconds)
         except AssertionError as error:
             self.shot("failure")
-            log = inside(self.house, self.employee, "tail -c 3000 /data/state/logs/openclaw.log")
+            log = inside(self.house, self.employee, "tail -c 3000 /data/state/logs/openclaw.log; "
+                         "ps -eo pid,etimes,args | grep -v ' grep ' | cut -c1-150")
+            name = self.house.instance.container_name(self.employee)
+            log += "\n" + " ".join(docker("logs", "--tail", "40", name))
             raise AssertionError(f"{error}\n{frame.locator('body').inner_text()[-800:]}\n{log}"
                                  ) from None
         return time.monotonic() - began
+
+    def send(self, text: str, wanted: str = "") -> tuple[Frame, int]:
+        """Sends a chat message, without waiting; returns the chat's frame, and how often `wanted`
+        stood in it before."""
+        frame = self.frame("chat")
+        box = frame.locator("textarea").first
+        box.wait_for(timeout=90_000)  # a stopped employee takes a cold start to wake
+        before = frame.locator("body").inner_text().count(wanted) if wanted else 0
+        box.fill(text)
+        box.press("Enter")
+        return frame, before
 
     def watching(self) -> Frame:
         frame = self.frame("browser")
