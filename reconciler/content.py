@@ -61,6 +61,7 @@ class Content:
             Rule(f"{customer}/knowledge/content", endpoint=self.read_document, methods=["GET"]),
             Rule(f"{customer}/knowledge/text", endpoint=self.read_text, methods=["GET"]),
             Rule(f"{customer}/knowledge/content", endpoint=self.put_document, methods=["PUT"]),
+            Rule(f"{customer}/knowledge/text", endpoint=self.read_again, methods=["POST"]),
             Rule(f"{customer}/knowledge/content", endpoint=self.remove_document,
                  methods=["DELETE"]),
         ]
@@ -156,6 +157,11 @@ class Content:
             _path(request, name="name"), _chunks(request), request.args.get("by", ""),
             datetime.now(UTC), MOST_DOCUMENT, self._storage().knowledge_mb << 20)
         return _json(asdict(made), 201)
+
+    def read_again(self, request: Request, customer: str) -> Response:
+        made = self._knowledge(customer).read_again(_path(request, name="name"),
+                                                    request.args.get("encoding") or None)
+        return _json(asdict(made))
 
     def remove_document(self, request: Request, customer: str) -> Response:
         self._knowledge(customer).remove(_path(request, name="name"))

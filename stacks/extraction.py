@@ -1,40 +1,50 @@
 """The text of a document, for an employee to read and to search.
 
 Documents come from outside, and parsers of PDF, Word and HTML are large: each document is read in a
-process of its own that can open nothing, start nothing, and has little memory and time.
+process of its own that can open nothing, start nothing, and has little memory and time. What kind
+it is, its content says before its name.
 
-    python -m stacks.extraction KIND UID      the document on stdin, its text on stdout
+    python -m stacks.extraction KIND UID [ENCODING]
+
+reads the document on stdin, and writes its text to stdout and notes of what it left out to stderr.
 """
 
 from __future__ import annotations
 
 import codecs
 import contextlib
-import csv
 import encodings
-import enum
-import importlib
-import io
 import logging
 import os
-import pkgutil
+import re
 import resource
 import signal
 import subprocess
 import sys
 import threading
 import warnings
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from stacks import StackError
+from stacks.readers import (
+    Note,
+    Notes,
+    Reader,
+    Refusal,
+    Refused,
+    html,
+    load_modules,
+    pdf,
+    table,
+    text,
+    word,
+)
 
 MAX_INPUT = 50 << 20  # bytes
 MAX_OUTPUT = 5 << 20  # bytes of UTF-8
-MAX_UNPACKED = 50 << 20  # bytes of a Word document's text parts
 MEMORY = 1 << 30  # bytes of address space
 CPU_SECONDS = 30
 WALL_SECONDS = 60.0
@@ -42,16 +52,18 @@ WALL_SECONDS = 60.0
 KINDS = {"pdf": "pdf", "docx": "docx", "html": "html", "htm": "html", "csv": "csv",
          "md": "markdown", "markdown": "markdown", "txt": "text", "text": "text"}
 
-# A file encrypted by Office, or one of its old formats: not a .zip.
-OLE = bytes.fromhex("d0cf11e0a1b11ae1")
-HIDDEN = ["script", "style", "template", "noscript", "svg", "iframe", "object", "head"]
+LOADERS: dict[str, Callable[[], Reader]] = {
+    "pdf": pdf.load, "docx": word.load, "html": html.load, "csv": table.load,
+    "markdown": text.load, "text": text.load}
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 ROOT = Path(__file__).resolve().parent.parent
 
 # Control characters but for \n and \t. Those that break a line become \n before.
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {9, 10})
 _BREAKS = dict.fromkeys((0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029), "\n")
-
-Reader = Callable[[bytes], Iterable[str]]
+_MAX_NOTES = 64 << 10  # bytes
+_NOTE = re.compile(r"(\d{1,2}) (\d{1,9})")
+_ENCODING = re.compile(r"encoding ([a-z0-9_-]{2,30}) ([01])")
 
 
 class ExtractionError(StackError):
@@ -62,27 +74,16 @@ class ExtractionError(StackError):
 class Extracted:
     """`text`: lines ended by \\n, no control character but \\n and \\t, up to MAX_OUTPUT bytes.
 
-    `kind`: a value of KINDS. `truncated`: the document has more text than this.
+    `kind`: a value of KINDS. `truncated`: the document has more text than this. `left_out`: what
+    is not in it, a sentence each. `encoding`: of a text file, and whether that was a guess.
     """
 
     text: str
     kind: str
     truncated: bool
-
-
-class Refusal(enum.IntEnum):
-    """Why there is no text: the child's exit code.
-
-    A number, not a sentence: a document may have taken the child over.
-    """
-
-    ENCRYPTED = 10
-    OLD_OFFICE = 11
-    DAMAGED = 12
-    UNPACKS = 13
-    MEMORY = 14
-    NESTED = 15
-    NOT_TEXT = 16
+    left_out: tuple[str, ...] = ()
+    encoding: str = ""
+    guessed: bool = False
 
 
 WORDS = {
@@ -98,12 +99,27 @@ WORDS = {
 }
 
 
-class Refused(Exception):
-    """In the child: why it ends."""
-
-    def __init__(self, why: Refusal) -> None:
-        super().__init__(why)
-        self.why = why
+# What a note means; {} is its number, or numbers.
+LEFT_OUT: dict[int, tuple[str, str]] = {
+    Note.SCAN: ("Page {} has no text; it may be a scan.",
+                "Pages {} have no text; they may be scans."),
+    Note.PAGE: ("Page {} could not be read.", "Pages {} could not be read."),
+    Note.CELL: ("A cell of row {} is very long and was cut.",
+                "Cells of rows {} are very long and were cut."),
+    Note.QUOTE: ("Row {} has a quotation mark that never ends; it was read without.",
+                 "Rows {} have quotation marks that never end; they were read without."),
+    Note.BYTES: ("{} byte is no text and stands as \ufffd.",
+                 "{} bytes are no text and stand as \ufffd."),
+    Note.PICTURES: ("{} picture: what is written in it is not read.",
+                    "{} pictures: what is written in them is not read."),
+    Note.ATTACHMENTS: ("{} embedded file is not read; upload it by itself.",
+                       "{} embedded files are not read; upload them by themselves."),
+    Note.COMMENTS: ("{} comment is not read.", "{} comments are not read."),
+    Note.CHARTS: ("{} chart or diagram is not read.", "{} charts or diagrams are not read."),
+    Note.FORM: ("Its form is of an old kind (XFA), and may hold more.",) * 2,
+}
+_BY_PLACE = frozenset({Note.SCAN, Note.PAGE, Note.CELL, Note.QUOTE})  # others are counted
+_MOST_PLACES = 12
 
 
 def kind_of(filename: str) -> str | None:
@@ -111,28 +127,35 @@ def kind_of(filename: str) -> str | None:
     return KINDS.get(filename.rpartition(".")[2].lower()) if "." in filename else None
 
 
-def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534) -> Extracted:
-    """The text of a document; `filename` tells its kind.
+def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534,
+            encoding: str | None = None) -> Extracted:
+    """The text of a document; its content, and then `filename`, tell its kind.
 
     `document`: a path, or an open file with a descriptor, read from its start. `as_uid`: who the
-    parser runs as, if we are root. Raises ExtractionError. Takes up to WALL_SECONDS.
+    parser runs as, if we are root. `encoding`: of a text, as a person says. Raises ExtractionError.
+    Takes up to WALL_SECONDS.
     """
     kind = kind_of(filename)
     if kind is None:
         raise ExtractionError("Its type is unknown; the known ones are "
                               + ", ".join(f".{ending}" for ending in KINDS) + ".")
+    if encoding is not None:
+        encoding = known_encoding(encoding)
     with contextlib.ExitStack() as stack:
         file = (stack.enter_context(document.open("rb")) if isinstance(document, Path)
                 else document)
-        if os.fstat(file.fileno()).st_size > MAX_INPUT:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_INPUT:
             raise ExtractionError(f"It is too large to read; up to {MAX_INPUT >> 20} MB.")
+        kind = _by_content(file.fileno(), size, kind, filename)
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         # Started in ROOT to find this module; it leaves for / by itself. -B: writes no caches.
         child = stack.enter_context(subprocess.Popen(
-            [sys.executable, "-s", "-B", "-m", "stacks.extraction", kind, str(as_uid)],
-            stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT,
+            [sys.executable, "-s", "-B", "-m", "stacks.extraction", kind, str(as_uid),
+             *([encoding] if encoding else [])],
+            stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}))
-        assert child.stdout is not None
+        assert child.stdout is not None and child.stderr is not None
         timer = threading.Timer(WALL_SECONDS, child.kill)
         timer.start()
         try:
@@ -141,6 +164,7 @@ def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534) -> Ex
             if truncated:
                 child.kill()
             code = child.wait()
+            notes = child.stderr.read(_MAX_NOTES).decode(errors="replace")
         finally:
             timer.cancel()
             child.kill()
@@ -154,7 +178,62 @@ def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534) -> Ex
     if not text:
         raise ExtractionError("There is no text in it; if it is a scan, upload one with "
                               "recognised text.")
-    return Extracted(text, kind, truncated)
+    left_out, found, guessed = _understood(notes)
+    return Extracted(text, kind, truncated, left_out, found, guessed)
+
+
+def known_encoding(name: str) -> str:
+    """An encoding's own name. Raises ExtractionError: Python has none of this name for text."""
+    try:
+        found = codecs.lookup(name.strip())
+    except (LookupError, ValueError):
+        found = None
+    if found is None or not found._is_text_encoding:  # type: ignore[attr-defined]
+        raise ExtractionError(f"{name[:40]!r} is no encoding that is known; usual ones are utf-8, "
+                              "windows-1252, iso-8859-15, koi8-r, gb18030, shift_jis.")
+    return found.name
+
+
+def _by_content(handle: int, size: int, kind: str, filename: str) -> str:
+    """The kind that the first and last bytes tell, which no name overrules."""
+    head = os.pread(handle, 1024, 0)
+    said = filename.rpartition(".")[2]
+    if b"%PDF-" in head:
+        return "pdf"
+    if head.startswith(b"PK\x03\x04"):
+        if kind == "docx" or b"word/document.xml" in os.pread(handle, 1 << 16,
+                                                              max(0, size - (1 << 16))):
+            return "docx"
+        raise ExtractionError(f"It is a packed file (a spreadsheet, slides or a .zip) and no "
+                              f".{said}; give it the ending of what it is.")
+    if head.startswith(word.OLE):
+        raise ExtractionError(WORDS[Refusal.OLD_OFFICE])
+    if head.startswith(_PICTURES):
+        raise ExtractionError("It is a picture; upload a document with recognised text.")
+    return kind
+
+
+def _understood(notes: str) -> tuple[tuple[str, ...], str, bool]:
+    """What the child noted, in sentences of ours: it may have been taken over."""
+    numbers: dict[Note, list[int]] = {}
+    encoding, guessed = "", False
+    for line in notes.splitlines():
+        if (found := _NOTE.fullmatch(line)) and int(found[1]) in LEFT_OUT:
+            numbers.setdefault(Note(int(found[1])), []).append(int(found[2]))
+        elif found := _ENCODING.fullmatch(line):
+            encoding, guessed = found[1], found[2] == "1"
+    sentences = []
+    for note, found_numbers in sorted(numbers.items()):
+        one, many = LEFT_OUT[note]
+        if note in _BY_PLACE:
+            places = sorted(set(found_numbers))
+            shown = ", ".join(map(str, places[:_MOST_PLACES])) + (
+                f" and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else "")
+            sentences.append((many if len(places) > 1 else one).format(shown))
+        else:
+            total = sum(found_numbers)
+            sentences.append((many if total > 1 else one).format(f"{total:,}"))
+    return tuple(sentences), encoding, guessed
 
 
 def _clean(text: str) -> str:
@@ -170,16 +249,19 @@ def _clean(text: str) -> str:
 # ------------------------------------------------------------------------------------ in the child
 
 
-def main(kind: str, uid: int) -> int:
+def main(kind: str, uid: int, encoding: str | None = None) -> int:
     """Reads the document on stdin. The exit code is 0 or a Refusal."""
     # The order matters. The libraries may lie where only root may look (a virtual environment in
     # root's home), so everything is imported while we still may; then the rights go; and only then
     # is the first byte of the document read. Nothing can be imported after `_confine`.
     read = LOADERS[kind]()
-    _load_modules(encodings)  # a codec is a module, imported when it is first named
+    load_modules(encodings)  # a codec is a module, imported when it is first named
+    notes = Notes(os.dup(2), encoding)
+    with open(os.devnull, "wb") as nowhere:  # what libraries print is no note
+        os.dup2(nowhere.fileno(), 2)
     _confine(uid)
     try:
-        for piece in read(sys.stdin.buffer.read()):
+        for piece in read(sys.stdin.buffer.read(), notes):
             sys.stdout.buffer.write(piece.encode(errors="replace"))
             sys.stdout.buffer.flush()  # what is read counts, should the time run out
     except Refused as refused:
@@ -215,130 +297,8 @@ def _confine(uid: int) -> None:
         resource.setrlimit(limit, (value, hard))
 
 
-def _load_pdf() -> Reader:
-    import pypdf
-    from pypdf.errors import DependencyError, LimitReachedError
-    _load_modules(pypdf)
-
-    def read(data: bytes) -> Iterator[str]:
-        try:
-            pdf = pypdf.PdfReader(io.BytesIO(data))
-            # Many are encrypted with no password, only to forbid changes.
-            if pdf.is_encrypted and not pdf.decrypt(""):
-                raise Refused(Refusal.ENCRYPTED)
-            pages = len(pdf.pages)
-        except DependencyError:  # a cipher that pypdf does not have by itself
-            raise Refused(Refusal.ENCRYPTED)
-        unreadable = 0
-        for number in range(pages):
-            try:
-                yield pdf.pages[number].extract_text() + "\n\n"
-            except (MemoryError, LimitReachedError):
-                raise Refused(Refusal.UNPACKS)
-            except Exception:  # one page out of many
-                unreadable += 1
-                if unreadable == pages:
-                    raise
-                yield f"(Page {number + 1} could not be read.)\n\n"
-    return read
-
-
-def _load_docx() -> Reader:
-    import xml.dom.expatbuilder  # noqa: F401  # minidom imports it when it first parses
-    from xml.parsers.expat import ExpatError
-
-    import mammoth  # type: ignore[import-untyped]
-    read_html = _load_html()
-
-    def read(data: bytes) -> Iterable[str]:
-        if data.startswith(OLE):
-            raise Refused(Refusal.OLD_OFFICE)
-        with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            # A part that unpacks to more than it says is an error of zipfile's own.
-            if sum(part.file_size for part in packed.infolist()
-                   if not part.filename.startswith("word/media/")) > MAX_UNPACKED:
-                raise Refused(Refusal.UNPACKS)
-        try:
-            html = mammoth.convert_to_html(
-                io.BytesIO(data), convert_image=lambda _: []).value
-        except ExpatError as error:
-            if error.code == 1:  # out of memory
-                raise MemoryError
-            raise
-        return read_html(f'<meta charset="utf-8">{html}'.encode())
-    return read
-
-
-def _load_html() -> Reader:
-    import lxml.etree  # type: ignore[import-untyped]  # noqa: F401  # what bs4 calls "lxml"
-    import markdownify  # type: ignore[import-untyped]
-    from bs4 import BeautifulSoup
-
-    def read(data: bytes) -> Iterator[str]:
-        # Of Python's parsers, lxml's alone closes <p> and <li> as browsers do.
-        page = BeautifulSoup(data, "lxml")
-        for tag in page(HIDDEN):
-            tag.decompose()
-        # A picture inside a link's address would be most of the text.
-        for tag in page("a", href=True):
-            if str(tag["href"]).split(":")[0].strip().lower() in ("data", "javascript"):
-                del tag["href"]
-        for tag in page("img"):
-            tag.replace_with(str(tag.get("alt") or ""))
-        yield markdownify.MarkdownConverter(heading_style="ATX", bullets="-").convert_soup(page)
-    return read
-
-
-def _load_csv() -> Reader:
-    read_text = _load_text()
-
-    def read(data: bytes) -> Iterator[str]:
-        text = "".join(read_text(data))
-        try:
-            dialect: type[csv.Dialect] = csv.Sniffer().sniff(text[:4096], delimiters=",;\t|")
-        except csv.Error:
-            dialect = csv.excel
-        for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), dialect)):
-            if row:
-                yield "| " + " | ".join(
-                    " ".join(cell.split()).replace("|", "\\|") for cell in row) + " |\n"
-            if number == 0:
-                yield "|" + " --- |" * len(row) + "\n"
-    return read
-
-
-def _load_text() -> Reader:
-    import charset_normalizer
-
-    def read(data: bytes) -> Iterator[str]:
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            yield data.decode("utf-16", errors="replace")
-            return
-        try:
-            yield data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            best = charset_normalizer.from_bytes(data).best()
-            if best is None:
-                raise Refused(Refusal.NOT_TEXT)
-            yield str(best)
-    return read
-
-
-def _load_modules(package) -> None:  # type: ignore[no-untyped-def]  # a module
-    """Imports all of a package now: it does so by and by, when there is no more importing."""
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        # Another system's, or one for a library that is not there.
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module.name)
-
-
-LOADERS: dict[str, Callable[[], Reader]] = {
-    "pdf": _load_pdf, "docx": _load_docx, "html": _load_html, "csv": _load_csv,
-    "markdown": _load_text, "text": _load_text}
-
-
 if __name__ == "__main__":
     # Nobody reads them, and a full pipe would stop us.
     logging.disable()
     warnings.simplefilter("ignore")
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:4]))

@@ -28,7 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from stacks.extraction import ExtractionError, extract, kind_of
+from stacks.extraction import ExtractionError, extract, kind_of, known_encoding
 from stacks.workspace import TEMPORARY, Entry, NotFound, PathRefused, Workspace, checked
 
 MOUNT = "/shared"  # in the employees' containers
@@ -46,7 +46,8 @@ class Document:
     """`size`: bytes. `uploaded`: UTC. `by`: "" if an upload was cut short before it was noted.
 
     `state`: "reading" while its text is taken out. `why`: a sentence, if that failed. `truncated`:
-    the text is not the whole.
+    the text is not the whole. `left_out`: what is not in it, a sentence each. `encoding`: of a
+    text, and whether that is a guess; `said_encoding`: what a person said that it is.
     """
 
     name: str
@@ -59,6 +60,10 @@ class Document:
     why: str = ""
     begins: str = ""
     truncated: bool = False
+    left_out: tuple[str, ...] = ()
+    encoding: str = ""
+    guessed: bool = False
+    said_encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,19 @@ class Knowledge:
         except FileNotFoundError:
             raise NotFound(f"there is no text of {name!r}") from None
 
+    def read_again(self, name: str, encoding: str | None) -> Document:
+        """Takes the text out anew, in the encoding that a person names (None: find it out).
+        NotFound; ExtractionError: no such encoding is known."""
+        name = _checked_name(name)
+        said = known_encoding(encoding) if encoding else ""
+        with self._lock():
+            documents = self._mended()
+            if name not in documents:
+                raise NotFound(f"there is no document {name!r}")
+            documents[name] = self._read(replace(documents[name], said_encoding=said))
+            self._save(documents)
+            return documents[name]
+
     def remove(self, name: str) -> None:
         """Removes the original and its text. NotFound."""
         name = _checked_name(name)
@@ -133,22 +151,25 @@ class Knowledge:
     def search(self, query: str) -> Matches:
         """Lines with a word of the query, of documents whose text has all of them.
 
-        Lines with more of the words come first. Upper and lower case are the same.
+        What holds more of the words, and holds them whole, comes first: of documents, and of the
+        lines of each. Upper and lower case are the same, and so are accents: Müller is found by
+        muller, mueller and MÜLLER.
         """
-        words = [re.compile(re.escape(word), re.IGNORECASE) for word in query.split()[:MAX_WORDS]]
+        words = [_folded(word) for word in query.split()[:MAX_WORDS]]
         if not words:
             return []
-        matches: Matches = []
+        ranked: list[tuple[tuple[int, int], str, Matches]] = []
         for document in self.list():
             try:
                 text = self._text(document.name).read_text(encoding="utf-8")
             except FileNotFoundError:
                 continue
-            if all(word.search(text) for word in words):
-                matches += _matches(document.name, text, words)
-                if len(matches) >= MAX_MATCHES:
-                    break
-        return matches[:MAX_MATCHES]
+            forms = _folded(text)
+            if all(_place(word, forms) >= 0 for word in words):
+                best, found = _matches(document.name, text, words)
+                ranked.append((best, document.name.casefold(), found))
+        ranked.sort(key=lambda one: one[:2])
+        return [match for _, _, found in ranked for match in found][:MAX_MATCHES]
 
     def _workspace(self, max_bytes: int, max_total_bytes: int) -> Workspace:
         return Workspace(self._root / "files", os.geteuid(), os.getegid(), max_bytes,
@@ -178,7 +199,8 @@ class Knowledge:
         try:
             found = json.loads((self._root / "index.json").read_text(encoding="utf-8"))
             return {one["name"]: Document(**one | {
-                "uploaded": datetime.fromisoformat(one["uploaded"])}) for one in found}
+                "uploaded": datetime.fromisoformat(one["uploaded"]),
+                "left_out": tuple(one.get("left_out", ()))}) for one in found}
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return {}  # none yet, or torn by a power cut: made anew from the files
 
@@ -214,17 +236,21 @@ class Knowledge:
         try:
             _, file = self.open(document.name)
             with file:
-                found = extract(file, document.name)
+                found = extract(file, document.name, encoding=document.said_encoding or None)
         except ExtractionError as error:
             self._text(document.name).unlink(missing_ok=True)
-            return replace(document, state="failed", why=str(error), begins="", truncated=False)
+            return replace(document, state="failed", why=str(error), begins="", truncated=False,
+                           left_out=(), encoding="", guessed=False)
         header = (f"Source: {document.name} ({MOUNT}/files/{document.name})\n"
                   f"Uploaded: {document.uploaded:%Y-%m-%d %H:%M} UTC"
                   + (f" by {document.by}" if document.by else "") + "\n"
                   + ("Cut off: the document has more text than this.\n" if found.truncated else "")
-                  + HEADER_ENDS)
+                  + "".join(f"Left out: {what}\n" for what in found.left_out)
+                  + (f"Its encoding was guessed: {found.encoding}. Words may be wrong.\n"
+                     if found.guessed else "") + HEADER_ENDS)
         _replace(self._text(document.name), header + found.text)
         return replace(document, state="extracted", why="", truncated=found.truncated,
+                       left_out=found.left_out, encoding=found.encoding, guessed=found.guessed,
                        begins=_one_line(found.text[:4 * MAX_BEGINS])[:MAX_BEGINS])
 
     def _save(self, documents: Documents) -> None:
@@ -236,18 +262,30 @@ class Knowledge:
 
 
 def _checked_name(name: str) -> str:
-    """The name of one file, in Unicode's composed form: every system's é is the same one."""
-    name = unicodedata.normalize("NFC", name)
+    """The name of one file, in Unicode's composed form: every system's é is the same one, and so is
+    every blank (macOS puts a narrow one into its screenshots' names)."""
+    name = "".join(" " if unicodedata.category(c) == "Zs" else c
+                   for c in unicodedata.normalize("NFC", name)).strip(" ")
     parts = checked(name)
     if len(parts) != 1:
         raise PathRefused(f"{name!r} is no file name; leave / away")
     if name.startswith("."):
         raise PathRefused(f"{name!r} is hidden; leave the leading . away")
-    if not name.isprintable() or name != name.strip():
-        raise PathRefused(f"{name!r} has a control character, or a space at an end; leave it away")
+    for character in name:
+        if unicodedata.category(character)[0] == "C" and character not in _JOINERS:
+            raise PathRefused(f"{name!r} has a character that can't be seen "
+                              f"({_described(character)}); leave it away")
     if len(parts[0]) > MAX_NAME:
         raise PathRefused(f"the name is too long: {name[:40]!r}…; up to {MAX_NAME} bytes")
     return name
+
+
+# Scripts of India, Persian and emoji join their characters by these.
+_JOINERS = frozenset("\u200c\u200d")
+
+
+def _described(character: str) -> str:
+    return f"U+{ord(character):04X} {unicodedata.name(character, 'a control character')}".strip()
 
 
 def _new(entry: Entry, now: datetime, by: str) -> Document:
@@ -276,7 +314,11 @@ def _index(documents: Iterable[Document]) -> str:
 def _shown(document: Document) -> str:
     match document.state:
         case "extracted":
-            return document.begins
+            aside = [*(["cut off"] if document.truncated else []),
+                     *([f"its encoding was guessed: {document.encoding}"] if document.guessed
+                       else []),
+                     *(f"left out: {what}" for what in document.left_out)]
+            return document.begins + (f" ({'; '.join(aside)})" if aside else "")
         case "failed":
             return f"(no text: {document.why})"
         case _:
@@ -294,16 +336,46 @@ def _size(count: int) -> str:
     return f"{count} B"
 
 
-def _matches(name: str, text: str, words: Iterable[re.Pattern[str]]) -> Iterator[Match]:
+def _matches(name: str, text: str, words: list[frozenset[str]]) -> tuple[tuple[int, int], Matches]:
+    """How good the best line is (less is better), and the best lines."""
     found = []
     for number, line in enumerate(text.split("\n"), 1):
-        places = [hit.start() for word in words if (hit := word.search(line))]
+        forms = _folded(line)
+        places = [place for word in words if (place := _place(word, forms)) >= 0]
         if places:
-            found.append((-len(places), number, min(places), line))
+            whole = sum(any(re.search(rf"\b{re.escape(w)}\b", form) for w in word for form in forms)
+                        for word in words)
+            found.append(((-len(places), -whole), number, min(places), line))
     found.sort(key=lambda one: one[:2])
+    lines = []
     for _, number, place, line in itertools.islice(found, MAX_MATCHES_EACH):
         start = max(0, place - MAX_EXCERPT // 4)
-        yield Match(name, number, line[start:start + MAX_EXCERPT].strip())
+        lines.append(Match(name, number, line[start:start + MAX_EXCERPT].strip()))
+    return (found[0][0] if found else (0, 0)), lines
+
+
+_ACCENTS = re.compile("[\u0300-\u036f]")
+# How people write what their keyboard has no key for.
+_SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "ae", "Ö": "oe", "Ü": "ue",
+                            "ø": "oe", "Ø": "oe", "æ": "ae", "Æ": "ae", "å": "aa", "Å": "aa",
+                            "œ": "oe", "Œ": "oe"})
+
+
+def _folded(text: str) -> frozenset[str]:
+    """The text without case and accents; and with umlauts spelt out, if that differs."""
+    if text.isascii():
+        return frozenset({text.lower()})
+    text = unicodedata.normalize("NFC", text)
+    return frozenset({_bare(text), _bare(text.translate(_SPELT_OUT))})
+
+
+def _bare(text: str) -> str:
+    return _ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold()))
+
+
+def _place(word: frozenset[str], forms: frozenset[str]) -> int:
+    """Where a word is in a text, in one form or another; -1 if it is not."""
+    return max((form.find(w) for w in word for form in forms), default=-1)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ import secrets
 import stat
 import threading
 import time
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -175,6 +176,7 @@ class Workspace:
         *folders, name = _not_root(path)
         temporary = f"{TEMPORARY}{secrets.token_hex(8)}".encode()
         with _plainly(path), self._folder(folders, make=if_match is None) as folder:
+            name = _spelt(folder, name)
             returned = _replaceable(folder, name, path, if_match, if_none_match)
             room = self._max_total - self.usage().bytes + returned
             handle = os.open(temporary, CREATE, 0o600, dir_fd=folder)
@@ -213,6 +215,7 @@ class Workspace:
         """
         *folders, name = _not_root(path)
         with _plainly(path), self._folder(folders) as folder:
+            name = _spelt(folder, name)
             with _changes:
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if if_match is not None and if_match != _etag(found):
@@ -226,6 +229,7 @@ class Workspace:
         """Makes a folder, and its parents. Conflict if something is there."""
         *folders, name = parts = _not_root(path)
         with _plainly(path), self._folder(folders, make=True) as folder:
+            name = _spelt(folder, name)
             os.mkdir(name, 0o755, dir_fd=folder)
             inner = self._own_folder(folder, name)
             try:
@@ -241,8 +245,10 @@ class Workspace:
         *folders, name = _not_root(source)
         *new_folders, new_name = new = _not_root(target)
         with _plainly(source), self._folder(folders) as folder:
+            name = _spelt(folder, name)
             os.stat(name, dir_fd=folder, follow_symlinks=False)  # NotFound makes no parents
             with _plainly(target), self._folder(new_folders, make=True) as new_folder, _changes:
+                new_name = _spelt(new_folder, new_name)
                 if _exists(new_folder, new_name):
                     raise Conflict(f"{target!r} is already there; choose another name")
                 os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=new_folder)
@@ -331,6 +337,7 @@ class Workspace:
 
     def _open(self, parts: Parts, path: str) -> tuple[Entry, BinaryIO]:
         with _plainly(path), self._folder(parts[:-1]) as folder:
+            parts = (*parts[:-1], _spelt(folder, parts[-1]))
             handle = os.open(parts[-1], READ, dir_fd=folder)
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
@@ -343,7 +350,8 @@ class Workspace:
         """A handle on a folder, made on the way if asked."""
         handle = os.open(self._root, FOLDER)
         try:
-            for part in parts:
+            for asked in parts:
+                part = _spelt(handle, asked)
                 try:
                     inner = os.open(part, FOLDER, dir_fd=handle)
                 except FileNotFoundError:
@@ -408,6 +416,27 @@ class _Sink(io.RawIOBase):
     def write(self, data) -> int:  # type: ignore[no-untyped-def]  # any buffer
         self._write(bytes(data))
         return len(data)
+
+
+def _spelt(folder: int, name: bytes) -> bytes:
+    """The name that is there already, if only the way differs in which its accents are composed
+    (macOS decomposes them); else this one, composed."""
+    if name.isascii() or _exists(folder, name):
+        return name
+    wanted = _composed(name)
+    with os.scandir(folder) as found:
+        for item in itertools.islice(found, MAX_WALKED):
+            other = os.fsencode(item.name)
+            if not other.isascii() and _composed(other) == wanted:
+                return other
+    return wanted
+
+
+def _composed(name: bytes) -> bytes:
+    try:
+        return unicodedata.normalize("NFC", name.decode()).encode()
+    except UnicodeDecodeError:  # the agent's own
+        return name
 
 
 def _not_root(path: str) -> Parts:

@@ -150,6 +150,12 @@ def put_document(customer: str) -> tuple[Response, int]:
                                           upload=True).json()), 201
 
 
+@operation("POST", f"{_KNOWLEDGE}/text", "account",
+           "Read a document anew (?name=), in the encoding that you name (?encoding=).")
+def read_document_again(customer: str) -> Response:
+    return jsonify(document=_ask_customer(customer, "POST", "knowledge", "text").json())
+
+
 @operation("DELETE", f"{_KNOWLEDGE}/content", "account", "Remove a document (?name=).")
 def remove_document(customer: str) -> Response:
     return jsonify(_ask_customer(customer, "DELETE", "knowledge", "content").json())
@@ -177,7 +183,7 @@ def _ask_customer(customer: str, method: str, *rest: str, upload: bool = False) 
 
 def _ask(method: str, *parts: str, upload: bool) -> Answer:
     query = {name: value for name, value in request.args.items()
-             if name in ("path", "to", "name", "q", "month")}
+             if name in ("path", "to", "name", "q", "month", "encoding")}
     headers = {name: request.headers[name] for name in _CONDITIONS if name in request.headers}
     body = None
     if upload:

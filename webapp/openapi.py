@@ -51,6 +51,8 @@ PARAMETERS: dict[str, tuple[str, Any]] = {
     "path": ("A path within the workspace, with / between folders.", "reports/prices.csv"),
     "to": ("The new path.", "reports/2026/prices.csv"),
     "name": ("The document’s file name.", "handbook.md"),
+    "encoding": ("Of a text whose encoding was guessed wrong, by its usual name; without it, it is "
+                 "found out again.", "windows-1252"),
     "q": ("Words that a line has to contain, all of them.", "opening hours"),
     "month": ("A month, in UTC; without it, this one.", "2026-11"),
     "limit": ("How many at most, 1 to 500.", 20),
@@ -64,6 +66,7 @@ PARAMETERS: dict[str, tuple[str, Any]] = {
 }
 _MORE_QUERY = {"/receipts": ("limit", "revision"), "/events": ("after", "limit")}
 _OPTIONAL = ("/files", "/files/archive", "/usage")
+_OPTIONAL_NAMES = frozenset({"encoding"})
 _BINARY = {"/content": "application/octet-stream", "/archive": "application/octet-stream",
            "/text": "text/plain", "/export": "application/zip", "/thumbnail": "image/jpeg"}
 FIELDS: dict[str, str] = {
@@ -179,7 +182,7 @@ def _parameters(operation: Operation, path: str, example: dict[str, Any]) -> lis
     found = [_parameter(name, "path", True, example) for name in
              _PARAMETER.findall(operation.path)]
     optional = operation.method == "GET" and path.endswith(_OPTIONAL)
-    found += [_parameter(name, "query", not optional, example)
+    found += [_parameter(name, "query", not optional and name not in _OPTIONAL_NAMES, example)
               for name in _IN_SUMMARY.findall(operation.summary)]
     found += [_parameter(name, "query", False, example) for end, names in _MORE_QUERY.items()
               if path.endswith(end) for name in names]

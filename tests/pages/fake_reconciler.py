@@ -53,10 +53,15 @@ class FakeReconciler:
     def put(self, customer: str, name: str, data: bytes, by: str = "") -> dict[str, Any]:
         """Adds a document, as an upload would."""
         kind = name.rpartition(".")[2].lower()
-        is_read = kind in ("txt", "md", "csv")
+        is_read, guessed = kind in ("txt", "md", "csv"), False
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            guessed = is_read
         document = {
             "name": name, "kind": kind, "size": len(data), "etag": f'"{len(data)}"', "by": by,
-            "uploaded": datetime.now(UTC).isoformat(), "truncated": False,
+            "uploaded": datetime.now(UTC).isoformat(), "truncated": False, "left_out": [],
+            "encoding": "koi8-r" if guessed else "", "guessed": guessed, "said_encoding": "",
             "state": "extracted" if is_read else "failed", "begins": "",
             "why": "" if is_read else "It is damaged, or not what its name says; open it, save it "
                                       "anew, and upload that."}
@@ -139,6 +144,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._json({"error": f"there is no {name}", "code": "not_found"}, 404)
             case ["GET", "content" | "text"]:
                 self._bytes(known[name]["data"])
+            case ["POST", "text"]:
+                said = query.get("encoding", "")
+                known[name] |= {"said_encoding": said, "guessed": not said}
+                self._json({k: v for k, v in known[name].items() if k != "data"})
             case ["DELETE", "content"]:
                 del known[name]
                 self._json({"removed": name})

@@ -86,6 +86,22 @@ def test_documents_are_dropped_and_the_unreadable_say_why(ann, reconciler):
     expect(page.locator("#uploads")).to_contain_text("It is empty, or a folder")
 
 
+def test_a_guessed_encoding_says_so_and_is_set_right(ann, reconciler):
+    reconciler.put("acme", "prix.txt", "Prix à l'œuvre".encode("cp1252"))
+    reconciler.documents["acme"]["prix.txt"]["left_out"] = ["Page 2 has no text; it may be a scan."]
+    ann.go("/knowledge")
+    row = ann.page.locator("#documents tr", has_text="prix.txt")
+    expect(row).to_contain_text("Its encoding was guessed: koi8-r")
+    expect(row).to_contain_text("Page 2 has no text; it may be a scan.")
+    assert ann.violations() == []
+    ann.shot("knowledge-guessed")
+    row.get_by_label("Encoding of prix.txt").select_option("Windows, Western Europe")
+    expect(ann.page.get_by_text("prix.txt was read again.")).to_be_visible()
+    expect(row).not_to_contain_text("guessed")
+    assert reconciler.documents["acme"]["prix.txt"]["said_encoding"] == "cp1252"
+    expect(row.get_by_label("Encoding of prix.txt")).to_have_value("cp1252")
+
+
 def test_a_name_that_is_there_asks_first(ann, reconciler):
     reconciler.put("acme", "prices.csv", b"old")
     ann.go("/knowledge")

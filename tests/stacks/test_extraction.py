@@ -15,6 +15,7 @@ import pytest
 
 from stacks import extraction
 from stacks.extraction import Extracted, ExtractionError, extract
+from stacks.readers import word
 
 ROOT = Path(__file__).resolve().parents[2]
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
@@ -45,15 +46,16 @@ def pdf(*pages: str, font: str = "") -> bytes:
             f"{len(objects) + 1} /Root 1 0 R >>\nstartxref\n{len(out)}\n%%EOF\n").encode()
 
 
-def encrypted(password: str) -> bytes:
+def encrypted(password: str, algorithm: str = "RC4-128") -> bytes:
     writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf("Locked text")))
-    writer.encrypt(password, "owner", algorithm="RC4-128")
+    writer.encrypt(password, "owner", algorithm=algorithm)
     out = io.BytesIO()
     writer.write(out)
     return out.getvalue()
 
 
-def docx(body: str) -> bytes:
+def docx(body: str, **parts: str) -> bytes:
+    """`parts`: the inner XML of header1, footer1, styles, comments, …"""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("[Content_Types].xml", (
@@ -64,6 +66,15 @@ def docx(body: str) -> bytes:
             f'Type="{OFFICE}/officeDocument" Target="word/document.xml"/></Relationships>'))
         packed.writestr("word/document.xml", (
             f'<w:document xmlns:w="{WORD}"><w:body>{body}</w:body></w:document>'))
+        kinds = {"header": "hdr", "footer": "ftr", "styles": "styles", "comments": "comments"}
+        for name, inner in parts.items():
+            kind = kinds[name.rstrip("0123456789")]
+            packed.writestr(f"word/{name}.xml", f'<w:{kind} xmlns:w="{WORD}">{inner}</w:{kind}>')
+        if parts:
+            packed.writestr("word/_rels/document.xml.rels", (
+                f'<Relationships xmlns="{PACKAGE}/relationships">' + "".join(
+                    f'<Relationship Id="r{name}" Type="{OFFICE}/{name.rstrip("0123456789")}" '
+                    f'Target="{name}.xml"/>' for name in parts) + "</Relationships>"))
     return out.getvalue()
 
 
@@ -126,7 +137,7 @@ def lying_docx() -> bytes:
     ("a.pdf", b"%PDF-1.4 rubbish", "damaged"),
     ("a.pdf", pdf("text").replace(b"/Kids [3 0 R]", b"/Kids [2 0 R]"), "damaged|no text"),
     ("a.pdf", pdf(""), "no text in it"),
-    ("a.docx", extraction.OLE + b"...", "old format"),
+    ("a.docx", word.OLE + b"...", "old format"),
     ("a.docx", b"PK rubbish", "damaged"),
     ("a.docx", docx(" " * (200 << 20)), "unpacks to far more"),
     ("a.docx", lying_docx(), "damaged"),

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from stacks import knowledge
+from stacks.extraction import ExtractionError
 from stacks.knowledge import Document, Knowledge
 from stacks.workspace import NoSpace, NotFound, PathRefused, TooLarge
+from tests.stacks.test_extraction import pdf
 
 NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
 
@@ -105,7 +107,7 @@ def test_remove_takes_the_text_along(tmp_path: Path, known: Knowledge) -> None:
 
 @pytest.mark.parametrize("name", [
     "", "..", "../a.txt", "/a.txt", "a/b.txt", ".hidden", ".iw-a", "a\n.txt", "a\0", "a\u202etxt",
-    " a.txt", "x" * 201, "\udcff.txt"])
+    "a\u200b.txt", "x" * 201, "\udcff.txt"])
 def test_a_bad_name_is_refused(tmp_path: Path, known: Knowledge, name: str) -> None:
     for attempt in (lambda: put(known, name, b"x"), lambda: known.open(name),
                     lambda: known.remove(name)):
@@ -201,11 +203,29 @@ def test_search_wants_all_words_and_ignores_case(known: Knowledge) -> None:
     put(known, "b.txt", b"Finance only")
     found = known.search("finance REFUND")
     assert [(m.document, m.line, m.excerpt) for m in found] == [
-        ("a.txt", 8, "Finance pays refunds."), ("a.txt", 6, "Refunds take a week."),
-        ("a.txt", 7, "Ask FINANCE (Große Straße).")]
+        ("a.txt", 8, "Finance pays refunds."), ("a.txt", 7, "Ask FINANCE (Große Straße)."),
+        ("a.txt", 6, "Refunds take a week.")]
     assert [m.document for m in known.search("finance")] == ["a.txt", "a.txt", "b.txt"]
     assert known.search("große (")[0].line == 7  # a word, not a pattern
     assert known.search("") == known.search("refund absent") == []
+
+
+@pytest.mark.parametrize("query", ["Müller", "mueller", "muller", "MÜLLER", "MUELLER",
+                                   "mu\u0308ller"])
+def test_search_knows_how_people_write_umlauts(known: Knowledge, query: str) -> None:
+    put(known, "a.txt", "Frau Müller, Größe 5".encode())
+    put(known, "b.txt", b"Herr Mueller")
+    assert "a.txt" in [m.document for m in known.search(query)]
+    assert known.search("groesse")[0].excerpt == "Frau Müller, Größe 5"
+    assert known.search("größe") and known.search("GROSSE") == known.search("grosse") != []
+
+
+def test_what_holds_the_words_whole_and_together_comes_first(known: Knowledge) -> None:
+    put(known, "a.txt", b"The priceless vase.\nAn opening.\n")
+    put(known, "b.txt", b"Nothing here.\nPrice of opening: 5\n")
+    put(known, "c.txt", "电话是 12345。\n苹果的价格\n".encode())
+    assert [m.document for m in known.search("price opening")][:1] == ["b.txt"]
+    assert [m.line for m in known.search("价格")] == [6], "a part of what has no blanks"
 
 
 def test_search_is_limited(known: Knowledge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,3 +251,57 @@ def test_the_text_is_shown_without_its_header(known: Knowledge) -> None:
             known.text(name)
     with pytest.raises(PathRefused):
         known.text("../index.json")
+
+
+@pytest.mark.parametrize("name", [
+    "Screenshot 2026-11-25 at 10.03.11\u202fAM.txt", "Angebot\u00a0Müller.txt", " a.txt",
+    "U\u0308bersicht.txt", "हिन्\u200dदी.txt", "👩\u200d💻.txt", "مى\u200cخواهم.txt"])
+def test_names_that_people_s_systems_make_are_taken(known: Knowledge, name: str) -> None:
+    made = put(known, name, b"words")
+    assert [d.name for d in known.list()] == [made.name]
+    assert known.text(name) == known.text(made.name) == "words\n"
+    entry, file = known.open(name)
+    file.close()
+    known.remove(name)
+    assert known.list() == [] and entry.name == made.name
+
+
+def test_a_refusal_names_the_character(known: Knowledge) -> None:
+    with pytest.raises(PathRefused, match="U\\+202E RIGHT-TO-LEFT OVERRIDE"):
+        put(known, "a\u202etxt.exe", b"x")
+    with pytest.raises(PathRefused, match="U\\+0007 a control character"):
+        put(known, "a\x07.txt", b"x")
+
+
+def test_a_guess_is_told_to_employees_and_people_and_can_be_set_right(tmp_path: Path,
+                                                                     known: Knowledge) -> None:
+    data = "Prix : 100 € à l’œuvre".encode("iso8859-15", "replace")
+    made = put(known, "prix.txt", data)
+    assert made.guessed and made.encoding and not made.said_encoding
+    assert f"its encoding was guessed: {made.encoding}" in index(tmp_path)
+    assert "Its encoding was guessed" in (tmp_path / "text" / "prix.txt.md").read_text()
+    again = known.read_again("prix.txt", "ISO-8859-15")
+    assert (again.said_encoding, again.guessed) == ("iso8859-15", False)
+    assert "100 € à l" in known.text("prix.txt") and "guessed" not in index(tmp_path)
+    assert Knowledge(tmp_path).list() == [again], "it is kept"
+    assert known.read_again("prix.txt", None).guessed
+    with pytest.raises(ExtractionError, match="no encoding"):
+        known.read_again("prix.txt", "klingon")
+    with pytest.raises(NotFound):
+        known.read_again("other.txt", None)
+
+
+def test_what_was_left_out_is_told(tmp_path: Path, known: Knowledge) -> None:
+    made = put(known, "a.pdf", pdf("One", "", "Three"))
+    assert made.left_out == ("Page 2 has no text; it may be a scan.",)
+    assert "left out: Page 2 has no text" in index(tmp_path)
+    assert "Left out: Page 2 has no text" in (tmp_path / "text" / "a.pdf.md").read_text()
+
+
+def test_an_index_of_before_is_still_read(tmp_path: Path, known: Knowledge) -> None:
+    put(known, "a.txt", b"words")
+    old = json.loads((tmp_path / "index.json").read_text())
+    for name in ("left_out", "encoding", "guessed", "said_encoding"):
+        del old[0][name]
+    (tmp_path / "index.json").write_text(json.dumps(old))
+    assert [(d.name, d.state, d.left_out) for d in known.list()] == [("a.txt", "extracted", ())]

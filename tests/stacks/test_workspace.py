@@ -464,3 +464,29 @@ def test_what_is_in_the_way_is_moved_aside_and_kept(tmp_path, harm):
     assert target.read_bytes() == b"ours" and list(outside.iterdir()) == []
     kept = root / aside if "parent" in harm else root / "workspace" / aside
     assert kept.is_symlink() or kept.exists()
+
+
+def test_one_name_however_its_accents_are_composed(root: Path, files: Workspace) -> None:
+    """macOS takes Ü apart, everybody else does not; people see one name."""
+    apart, whole = "U\u0308bersicht.txt", "Übersicht.txt"
+    made = files.write(apart, [b"one"])
+    assert made.name == whole and read(files, whole) == read(files, apart) == b"one"
+    assert files.write(whole, [b"two"], if_match=made.etag).name == whole
+    assert [entry.name for entry in files.list().entries] == [whole]
+    files.make_folder("Bu\u0308ro")
+    files.write("Büro/a.txt", [b"x"])
+    assert read(files, "Bu\u0308ro/a.txt") == b"x" and len(files.list("Büro").entries) == 1
+    files.move(apart, "Bu\u0308ro/u\u0308.txt")
+    assert read(files, "Büro/ü.txt") == b"two"
+    files.delete("Büro/u\u0308.txt")
+    assert [entry.name for entry in files.list("Büro").entries] == ["a.txt"]
+
+
+def test_what_the_agent_named_apart_is_found_whole_and_stays_so(root: Path, files: Workspace
+                                                               ) -> None:
+    (root / "u\u0308.txt").write_text("the agent's")
+    assert read(files, "ü.txt") == b"the agent's"
+    files.write("ü.txt", [b"ours"])
+    assert [path.name for path in root.iterdir()] == ["u\u0308.txt"]
+    (root / "ü.txt").write_text("another")
+    assert read(files, "ü.txt") == b"another" and read(files, "u\u0308.txt") == b"ours"

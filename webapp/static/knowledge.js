@@ -11,11 +11,19 @@ const TEXT = {
   found: (lines, documents) => `${plural(lines, "line", "lines")} in ${plural(documents, "document", "documents")}`,
   nothing: (words) => `Nothing holds all of these words: ${words}. Try fewer words, or another form of one.`,
   cut: "Only the beginning is shown. Download the document to see all of it.",
+  guessed: (encoding) => `Its encoding was guessed: ${encoding}. If words look wrong, say which one it is.`,
+  encoding: (name) => `Encoding of ${name}`, found: "Find it out", again: (name) => `${name} was read again.`,
   show: "Show the text of", download: "Download", remove: "Remove",
   sure: (name) => `Remove ${name}?`, yes: "Remove",
   loss: "Employees can’t look anything up in it any more, from their next answer on. This can’t be undone: download it first if you have no other copy.",
   removed: (name) => `${name} was removed.`,
 };
+// What texts of the last decades are in, most used first.
+const ENCODINGS = { "utf-8": "UTF-8", "cp1252": "Windows, Western Europe", "iso8859-15": "ISO 8859-15, Western Europe with €",
+  "cp1250": "Windows, Central Europe", "iso8859-2": "ISO 8859-2, Central Europe", "cp1251": "Windows, Cyrillic", "koi8-r": "KOI8-R, Russian",
+  "cp1253": "Windows, Greek", "cp1254": "Windows, Turkish", "cp1255": "Windows, Hebrew", "cp1256": "Windows, Arabic",
+  "gb18030": "GB18030, Chinese (simplified)", "big5": "Big5, Chinese (traditional)", "cp932": "Shift JIS, Japanese", "euc_jp": "EUC, Japanese",
+  "cp949": "Korean", "cp874": "Thai", "utf-16": "UTF-16", "mac-roman": "Old Macintosh", "cp850": "DOS, Western Europe" };
 const MOST_SHOWN = 200_000; // characters of a text
 
 const root = document.getElementById("knowledge");
@@ -73,6 +81,9 @@ function row(document) {
   const state = cell("", element("span", { className: `badge dot ${kind} ${document.state === "reading" ? "live" : ""}` },
     document.truncated ? TEXT.truncated : TEXT[document.state]));
   if (document.why) state.append(element("p", { className: "why" }, document.why));
+  for (const what of document.left_out ?? []) state.append(element("p", { className: "why" }, what));
+  if (document.guessed) state.append(element("p", { className: "why" }, TEXT.guessed(document.encoding)));
+  if (mayChange && (document.guessed || document.said_encoding)) state.append(choice(document));
   const name = element("td", { className: "name-cell" }, element("span", { className: "strong" }, document.name));
   if (document.begins) name.append(element("p", { className: "quiet small" }, document.begins));
   const when = cell("", timeElement(document.uploaded));
@@ -88,6 +99,27 @@ function row(document) {
   if (mayChange) actions.append(action("button", "remove", `${TEXT.remove} ${document.name}`, () => remove(document.name)));
   const made = element("tr", {}, name, state, when, size, element("td", {}, actions));
   made.dataset.name = document.name;
+  return made;
+}
+
+/** Which encoding a text is in: a person knows it better than a guess. */
+function choice(document) {
+  const chosen = document.said_encoding;
+  const names = chosen && !(chosen in ENCODINGS) ? { [chosen]: chosen, ...ENCODINGS } : ENCODINGS;
+  const made = element("select", { className: "small" }, element("option", { value: "" }, TEXT.found),
+    ...Object.entries(names).map(([value, label]) => element("option", { value, selected: value === chosen }, label)));
+  made.setAttribute("aria-label", TEXT.encoding(document.name));
+  made.addEventListener("change", async () => {
+    made.disabled = true;
+    const query = new URLSearchParams({ name: document.name, encoding: made.value });
+    try {
+      await send("POST", `${base}/text?${query}`);
+      toast(TEXT.again(document.name));
+    } catch (error) {
+      toast(error.message, { kind: "bad" });
+    }
+    await load();
+  });
   return made;
 }
 

@@ -1,0 +1,242 @@
+"""What people give an employee is read right, or says what was left out."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import pypdf
+import pytest
+from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringObject
+
+from stacks.extraction import Extracted, ExtractionError, extract, known_encoding
+from tests.stacks.test_extraction import docx, encrypted, paragraph, pdf
+
+MATH = "http://schemas.openxmlformats.org/officeDocument/2006/math"
+MC = "http://schemas.openxmlformats.org/markup-compatibility/2006"
+WPS = "http://schemas.microsoft.com/office/word/2010/wordprocessingShape"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def run(name: str, data: bytes, encoding: str | None = None) -> Extracted:
+        path = tmp_path / name
+        path.write_bytes(data)
+        return extract(path, name, encoding=encoding)
+    return run
+
+
+# ---- text: which characters the bytes are --------------------------------------------------------
+
+FACTS = [
+    ("Price 你好", "utf-16-le"), ("Price 你好", "utf-16-be"), ("Grüße", "utf-32"),
+    ("Preis 5–7 EUR, ≈ 6\nLieferung Montag", "utf-16-le"), ("Счёт за март", "utf-16-le"),
+    ("Счёт за март", "utf-16-be"), ("価格は百円です。月曜日", "utf-8"), ("x", "utf-8"),
+    ("価格は百円です", "iso2022_jp"), ("Straße 5", "utf-8-sig"), ("Price 5", "utf-32-le"),
+]
+GUESSES = [
+    ("Müller schuldet €5 – „bald“ zahlbar.", "cp1252"), ("名称,价格\n苹果,5\n香蕉,7\n", "gb18030"),
+    ("Der Preis beträgt 100 € für Köche.", "iso8859-15"), ("Счёт за март оплачен", "koi8-r"),
+    ("Счёт за март оплачен", "cp1251"), ("Привет мир", "koi8-r"),
+    ("りんご,100\nみかん,200", "cp932"),
+    ("価格は百円です。月曜日に配達します。", "euc_jp"), ("가격은 백원입니다. 월요일에", "cp949"),
+    ("價格是一百元，星期一送貨", "big5"), ("Η τιμή είναι 100 ευρώ", "cp1253"),
+    ("המחיר הוא מאה שקלים", "cp1255"), ("السعر مئة دينار، يرجى إرسال الفاتورة", "cp1256"),
+    ("Le prix est élevé, à payer avant l’été – merci à François", "cp1252"),
+    ("Zażółć gęślą jaźń, cena łącznie 100 zł", "cp1250"),
+    ("Příliš žluťoučký kůň úpěl ďábelské ódy, cena 100 Kč", "cp1250"),
+]
+
+
+@pytest.mark.parametrize(("text", "encoding"), FACTS, ids=lambda value: value[:12])
+def test_what_the_bytes_say_is_a_fact(read, text, encoding):
+    found = read("a.txt", text.encode(encoding))
+    assert found.text == text + "\n" and not found.guessed and found.left_out == ()
+
+
+@pytest.mark.parametrize(("text", "encoding"), GUESSES, ids=lambda value: value[:12])
+def test_a_code_page_is_guessed_by_language_and_says_so(read, text, encoding):
+    found = read("a.txt", text.encode(encoding))
+    assert found.text.split() == text.split() and found.guessed
+    assert text.encode(encoding).decode(found.encoding) == text
+
+
+def test_a_person_knows_it_better(read):
+    data = "Prix : 100 € à l’œuvre".encode("cp1252")
+    assert read("a.txt", data, "windows-1252").text == "Prix : 100 € à l’œuvre\n"
+    found = read("a.txt", "Grüße".encode(), "latin-1")
+    assert (found.text, found.guessed, found.encoding) == ("GrÃ¼Ãe\n", False, "iso8859-1")
+    for name in ("no-such", "rot13", "base64", "x" * 99, "utf-8\0"):
+        with pytest.raises(ExtractionError, match="no encoding"):
+            known_encoding(name)
+
+
+@pytest.mark.parametrize("where", [0, 40, -1])
+def test_one_bad_byte_moves_no_file_to_another_code_page(read, where):
+    lines = "Preis für Müller: 5 €, größer\n" * 20
+    data = lines.encode()
+    found = read("a.txt", data[:where] + b"\xff" + data[where:])
+    assert found.text.count("Preis für Müller: 5 €, größer") >= 19
+    assert found.left_out == ("1 byte is no text and stands as \ufffd.",) and not found.guessed
+
+
+def test_content_tells_before_the_name(read):
+    assert read("a.txt", pdf("A page")).kind == "pdf"
+    assert read("a.csv", docx(paragraph("A letter"))).text == "A letter\n"
+    for data, says in ((b"PK\x03\x04" + b"xl/workbook.xml" * 20, "packed file"),
+                       (b"\x89PNG\r\n\x1a\n" + bytes(50), "a picture")):
+        with pytest.raises(ExtractionError, match=says):
+            read("a.txt", data)
+
+
+@pytest.mark.parametrize("data", [
+    bytes(random.Random(1).randbytes(5000)), b"\x00\xff\xfe\x01" * 99, bytes(range(256)) * 9,
+    b"\x7fELF" + bytes(4000)], ids=["noise", "marks", "all", "program"])
+def test_what_is_no_text_is_not_made_one(read, data):
+    with pytest.raises(ExtractionError, match="not text"):
+        read("a.txt", data)
+
+
+# ---- tables --------------------------------------------------------------------------------------
+
+def test_a_long_cell_costs_no_row_and_says_that_it_was_cut(read):
+    found = read("a.csv", ("Name,Text\nMeier," + "x" * 200_000 + "\nKurz,7\n").encode())
+    assert found.text.endswith("| Kurz | 7 |\n") and "… (cut)" in found.text
+    assert found.left_out == ("A cell of row 2 is very long and was cut.",)
+
+
+def test_a_quote_that_never_ends_costs_no_row(read):
+    found = read("a.csv", b'name,price\n"tea,5\ncoffee,7\n"a ""good""\ncake",9\nlast,1\n')
+    assert found.text.splitlines()[2:] == [
+        '| "tea | 5 |', "| coffee | 7 |", '| a "good" cake | 9 |', "| last | 1 |"]
+    assert "Row 2 has a quotation mark" in found.left_out[0]
+    inches = read("b.csv", b'item,size\npipe,5"\ntube,7"\nrod,3\n')
+    assert inches.text.splitlines()[2:] == ['| pipe | 5" |', '| tube | 7" |', "| rod | 3 |"]
+
+
+@pytest.mark.parametrize("delimiter", list(",;\t|:^~"))
+def test_any_delimiter(read, delimiter):
+    rows = [["name", "price", "note"], ["Müller", "1.5", "a b"], ["Meier", "2", ""]]
+    found = read("a.csv", "\n".join(delimiter.join(row) for row in rows).encode())
+    assert found.text.splitlines()[0] == "| name | price | note |"
+    assert found.text.splitlines()[3] == "| Meier | 2 |  |"
+
+
+def test_the_line_that_excel_writes_for_itself_is_no_row(read):
+    assert read("a.csv", b"sep=;\r\na;b\r\n1,5;2\r\n").text == (
+        "| a | b |\n| --- | --- |\n| 1,5 | 2 |\n")
+
+
+# ---- PDF -----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("algorithm", ["RC4-40", "AES-128", "AES-256"])
+def test_a_pdf_without_a_password_opens_whatever_its_cipher(read, algorithm):
+    assert read("a.pdf", encrypted("", algorithm)).text == "Locked text\n"
+    with pytest.raises(ExtractionError, match="password"):
+        read("a.pdf", encrypted("secret", algorithm))
+
+
+def test_a_page_without_text_is_told(read):
+    found = read("a.pdf", pdf("First", "", "Third", ""))
+    assert found.text == ("First\n\n(Page 2 has no text; it may be a scan.)\n\nThird\n\n"
+                          "(Page 4 has no text; it may be a scan.)\n")
+    assert found.left_out == ("Pages 2, 4 have no text; they may be scans.",)
+
+
+def test_filled_in_fields_and_comments_are_read(read):
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf("A form")))
+    def text(value: str) -> TextStringObject:
+        return TextStringObject(value)
+    field = writer._add_object(DictionaryObject({
+        NameObject("/T"): text("price"), NameObject("/FT"): NameObject("/Tx"),
+        NameObject("/V"): text("Field value PP8"), NameObject("/Subtype"): NameObject("/Widget")}))
+    comment = writer._add_object(DictionaryObject({
+        NameObject("/Subtype"): NameObject("/Text"), NameObject("/Contents"): text("Too dear")}))
+    writer.pages[0][NameObject("/Annots")] = ArrayObject([field, comment])
+    writer._root_object[NameObject("/AcroForm")] = DictionaryObject({
+        NameObject("/Fields"): ArrayObject([field])})
+    out = io.BytesIO()
+    writer.write(out)
+    assert read("a.pdf", out.getvalue()).text == (
+        "A form\n\n(Comment: Too dear)\n\nForm fields:\n\n- price: Field value PP8\n")
+
+
+# ---- Word ----------------------------------------------------------------------------------------
+
+def run(text: str, properties: str = "") -> str:
+    return f"<w:r><w:rPr>{properties}</w:rPr><w:t>{text}</w:t></w:r>"
+
+
+def cell(text: str, properties: str = "") -> str:
+    return f"<w:tc><w:tcPr>{properties}</w:tcPr>{paragraph(text) if text else '<w:p/>'}</w:tc>"
+
+
+BOX = f"""<w:p><w:r><mc:AlternateContent xmlns:mc="{MC}"><mc:Choice Requires="wps"><w:drawing>
+<wps:txbx xmlns:wps="{WPS}"><w:txbxContent>{paragraph("In the box")}</w:txbxContent></wps:txbx>
+</w:drawing></mc:Choice><mc:Fallback><w:pict><w:txbxContent>{paragraph("In the box")}
+</w:txbxContent></w:pict></mc:Fallback></mc:AlternateContent></w:r></w:p>"""
+FORMULA = (f'<w:p><m:oMathPara xmlns:m="{MATH}"><m:oMath><m:r><m:t>x=</m:t></m:r><m:f><m:num><m:r>'
+           "<m:t>a+b</m:t></m:r></m:num><m:den><m:r><m:t>2</m:t></m:r></m:den></m:f><m:sSup><m:e>"
+           "<m:r><m:t>y</m:t></m:r></m:e><m:sup><m:r><m:t>2</m:t></m:r></m:sup></m:sSup></m:oMath>"
+           "</m:oMathPara></w:p>")
+RUBY = ("<w:p><w:r><w:ruby><w:rubyPr/><w:rt><w:r><w:t>とうきょう</w:t></w:r></w:rt><w:rubyBase>"
+        "<w:r><w:t>東京</w:t></w:r></w:rubyBase></w:ruby></w:r></w:p>")
+
+
+@pytest.mark.parametrize(("body", "text"), [
+    (f"<w:p><w:fldSimple w:instr='PAGE'>{run('Field')}</w:fldSimple></w:p>", "Field"),
+    (FORMULA, "x=(a+b)/2y^2"), (RUBY, "東京(とうきょう)"),
+    (f"<w:p><w:bdo w:val='rtl'>{run('שלום', '<w:rtl/>')}</w:bdo></w:p>", "שלום"),
+    (f"<w:p><w:dir w:val='rtl'>{run('مرحبا')}</w:dir></w:p>", "مرحبا"),
+    (f"<w:sdt><w:sdtPr/><w:sdtContent>{paragraph('A control')}</w:sdtContent></w:sdt>",
+     "A control"),
+    (f"<w:p><w:ins w:id='1'>{run('New')}</w:ins><w:del w:id='2'><w:r><w:delText>Old"
+     "</w:delText></w:r></w:del></w:p>", "New"),
+    (f"<w:p><w:moveFrom w:id='1'>{run('gone')}</w:moveFrom>{run('stays')}</w:p>", "stays"),
+    (f"<w:p>{run('Visible')}{run(' hidden', '<w:vanish/>')}"
+     + run(" shown", '<w:vanish w:val="0"/>') + "</w:p>", "Visible shown"),
+    (paragraph("Before") + BOX + paragraph("After"), "Before\n\nIn the box\n\nAfter"),
+], ids=["field", "formula", "ruby", "bdo", "dir", "control", "change", "move", "hidden", "box"])
+def test_what_a_reader_sees_of_a_word_document(read, body, text):
+    assert read("a.docx", docx(body)).text == text + "\n"
+
+
+def test_headers_and_footers_are_read_once(read):
+    found = read("a.docx", docx(paragraph("Body."), header1=paragraph("Header price"),
+                                header2=paragraph("Header price"), footer1=paragraph("Page foot")))
+    assert found.text == "Header price\n\nBody.\n\nPage foot\n"
+    assert read("b.docx", docx("", header1=paragraph("Only this"))).text == "Only this\n"
+
+
+def test_hidden_by_its_style_is_hidden(read):
+    styles = ("<w:style w:type='character' w:styleId='Secret'><w:rPr><w:vanish/></w:rPr></w:style>"
+              "<w:style w:type='character' w:styleId='Child'><w:basedOn w:val='Secret'/></w:style>")
+    body = f"<w:p>{run('Seen')}" + run(" unseen", '<w:rStyle w:val="Child"/>') + "</w:p>"
+    assert read("a.docx", docx(body, styles=styles)).text == "Seen\n"
+
+
+def test_merged_cells_stay_under_their_heading(read):
+    table = "<w:tbl>" + "".join(f"<w:tr>{row}</w:tr>" for row in (
+        cell("h1") + cell("h2") + cell("h3"),
+        cell("A", '<w:vMerge w:val="restart"/>') + cell("one") + cell("x"),
+        cell("", "<w:vMerge/>") + cell("two") + cell("y"),
+        cell("wide", '<w:gridSpan w:val="2"/>') + cell("z"))) + "</w:tbl>"
+    rows = read("a.docx", docx(table)).text.splitlines()
+    assert [row for row in rows if "two" in row] == ["|  | two | y |"]
+    assert [row for row in rows if "wide" in row] == ["| wide |  | z |"]
+
+
+def test_what_is_not_read_is_told(read):
+    found = read("a.docx", docx(paragraph("Text"), comments="<w:comment w:id='1'/>"
+                                "<w:comment w:id='2'/>"))
+    assert found.left_out == ("2 comments are not read.",)
+
+
+def test_of_a_very_long_document_there_is_a_first_part(read, monkeypatch):
+    from stacks import extraction
+    monkeypatch.setattr(extraction, "MAX_OUTPUT", 200_000)
+    body = "".join(paragraph(f"Paragraph {n} of a very long book about tea.")
+                   for n in range(40_000))
+    found = read("a.docx", docx(body))
+    assert found.truncated and found.text.startswith("Paragraph 0 of a very long book")
+    assert "Paragraph 2000 of" in found.text
