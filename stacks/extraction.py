@@ -36,7 +36,9 @@ from stacks.readers import (
     Refusal,
     Refused,
     html,
+    letter,
     load_modules,
+    office,
     pdf,
     table,
     text,
@@ -49,12 +51,24 @@ MEMORY = 1 << 30  # bytes of address space
 CPU_SECONDS = 30
 WALL_SECONDS = 60.0
 
-KINDS = {"pdf": "pdf", "docx": "docx", "html": "html", "htm": "html", "csv": "csv",
-         "md": "markdown", "markdown": "markdown", "txt": "text", "text": "text"}
+KINDS = {"pdf": "pdf", "docx": "docx", "xlsx": "xlsx", "pptx": "pptx", "odt": "odt", "ods": "ods",
+         "odp": "odp", "rtf": "rtf", "epub": "epub", "eml": "mail", "html": "html", "htm": "html",
+         "csv": "csv", "tsv": "csv", "md": "markdown", "markdown": "markdown", "txt": "text",
+         "text": "text", "log": "text", "json": "text", "xml": "text", "yaml": "text",
+         "yml": "text"}
 
 LOADERS: dict[str, Callable[[], Reader]] = {
-    "pdf": pdf.load, "docx": word.load, "html": html.load, "csv": table.load,
+    "pdf": pdf.load, "docx": word.load, "xlsx": office.load_xlsx, "pptx": office.load_pptx,
+    **dict.fromkeys(("odt", "ods", "odp"), office.load_open_document), "rtf": letter.load_rtf,
+    "epub": letter.load_book, "mail": letter.load_mail, "html": html.load, "csv": table.load,
     "markdown": text.load, "text": text.load}
+# What a packed document holds, and so is: a name among its last bytes, or a line at its start.
+_PACKED = {b"word/document.xml": "docx", b"xl/workbook.xml": "xlsx",
+           b"ppt/presentation.xml": "pptx"}
+_SAID = {b"application/vnd.oasis.opendocument.text": "odt",
+         b"application/vnd.oasis.opendocument.spreadsheet": "ods",
+         b"application/vnd.oasis.opendocument.presentation": "odp",
+         b"application/epub+zip": "epub"}
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -88,8 +102,8 @@ class Extracted:
 
 WORDS = {
     Refusal.ENCRYPTED: "It is encrypted, or has a password; upload a copy without either.",
-    Refusal.OLD_OFFICE: "It is protected by a password, or in Word's old format; "
-                        "save it as .docx without a password.",
+    Refusal.OLD_OFFICE: "It is protected by a password, or in an old format of Office (.doc, .xls, "
+                        ".ppt, .msg); save it as .docx, .xlsx, .pptx or .eml without a password.",
     Refusal.DAMAGED: "It is damaged, or not what its name says; open it, save it anew, and upload "
                      "that.",
     Refusal.UNPACKS: "It unpacks to far more than its size; upload a smaller document.",
@@ -116,6 +130,8 @@ LEFT_OUT: dict[int, tuple[str, str]] = {
                        "{} embedded files are not read; upload them by themselves."),
     Note.COMMENTS: ("{} comment is not read.", "{} comments are not read."),
     Note.CHARTS: ("{} chart or diagram is not read.", "{} charts or diagrams are not read."),
+    Note.HIDDEN: ("{} hidden sheet or slide is not read.",
+                  "{} hidden sheets or slides are not read."),
     Note.FORM: ("Its form is of an old kind (XFA), and may hold more.",) * 2,
 }
 _BY_PLACE = frozenset({Note.SCAN, Note.PAGE, Note.CELL, Note.QUOTE})  # others are counted
@@ -201,13 +217,18 @@ def _by_content(handle: int, size: int, kind: str, filename: str) -> str:
     if b"%PDF-" in head:
         return "pdf"
     if head.startswith(b"PK\x03\x04"):
-        if kind == "docx" or b"word/document.xml" in os.pread(handle, 1 << 16,
-                                                              max(0, size - (1 << 16))):
-            return "docx"
-        raise ExtractionError(f"It is a packed file (a spreadsheet, slides or a .zip) and no "
-                              f".{said}; give it the ending of what it is.")
+        tail = os.pread(handle, 1 << 16, max(0, size - (1 << 16)))
+        for mark, found in (*_SAID.items(), *_PACKED.items()):
+            if mark in (head[:120] if mark in _SAID else tail):
+                return found
+        if kind in (*_PACKED.values(), *_SAID.values()):
+            return kind
+        raise ExtractionError(f"It is a packed file (a .zip, for one) and no .{said}; upload what "
+                              "is in it.")
     if head.startswith(word.OLE):
         raise ExtractionError(WORDS[Refusal.OLD_OFFICE])
+    if head.lstrip().startswith(b"{\\rtf"):
+        return "rtf"
     if head.startswith(_PICTURES):
         raise ExtractionError("It is a picture; upload a document with recognised text.")
     return kind

@@ -44,6 +44,7 @@ class Note(enum.IntEnum):
     COMMENTS = 8
     CHARTS = 9
     FORM = 10  # a form of the old XFA kind
+    HIDDEN = 11  # how many sheets or slides are hidden
 
 
 class Refused(Exception):

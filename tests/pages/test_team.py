@@ -54,7 +54,7 @@ def test_the_team_is_shown_and_accessible(
     site.employee("acme", "Echo", "Customer support", asleep_since=now)
     site.employee("acme", "Quill", "Bookkeeping assistant", health_status="Progressing",
                   sync_status="OutOfSync", reason="its container is being made",
-                  deadline=now + timedelta(seconds=60))
+                  deadline=now + timedelta(minutes=30))
     site.employee("acme", "Iris", "Data analyst", health_status="Degraded",
                   reason="its health check fails; see `iw logs`, or retry it")
     otto = site.employee("acme", "Otto", "Sales assistant", health_status="Suspended",

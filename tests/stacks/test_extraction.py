@@ -145,7 +145,8 @@ def lying_docx() -> bytes:
     ("a.html", b"<div>" * 50_000 + b"x", "nested too deeply"),
     ("a.txt", bytes(range(256)) * 50, "not text"),
     ("a.txt", b" \n ", "no text in it"),
-    ("a.xlsx", b"x", r"unknown; the known ones are \.pdf, \.docx, .*\.txt"),
+    ("a.xlsx", b"x", "damaged"), ("a.pptx", b"PK\x03\x04", "damaged"), ("a.rtf", b"x", "damaged"),
+    ("a.xyz", b"x", r"unknown; the known ones are \.pdf, \.docx, .*\.txt"),
     ("noending", b"x", "unknown"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_what_gives_no_text_says_why(text_of, filename: str, data: bytes, says: str) -> None:

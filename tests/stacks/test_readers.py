@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import email.message
 import io
 import random
+import zipfile
 
+import openpyxl
 import pypdf
 import pytest
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringObject
 
 from stacks.extraction import Extracted, ExtractionError, extract, known_encoding
-from tests.stacks.test_extraction import docx, encrypted, paragraph, pdf
+from tests.stacks.test_extraction import OFFICE, PACKAGE, docx, encrypted, paragraph, pdf
 
+PML = "http://schemas.openxmlformats.org/presentationml/2006/main"
+DML = "http://schemas.openxmlformats.org/drawingml/2006/main"
 MATH = "http://schemas.openxmlformats.org/officeDocument/2006/math"
 MC = "http://schemas.openxmlformats.org/markup-compatibility/2006"
 WPS = "http://schemas.microsoft.com/office/word/2010/wordprocessingShape"
@@ -83,7 +89,7 @@ def test_one_bad_byte_moves_no_file_to_another_code_page(read, where):
 def test_content_tells_before_the_name(read):
     assert read("a.txt", pdf("A page")).kind == "pdf"
     assert read("a.csv", docx(paragraph("A letter"))).text == "A letter\n"
-    for data, says in ((b"PK\x03\x04" + b"xl/workbook.xml" * 20, "packed file"),
+    for data, says in ((b"PK\x03\x04" + b"other.bin" * 20, "packed file"),
                        (b"\x89PNG\r\n\x1a\n" + bytes(50), "a picture")):
         with pytest.raises(ExtractionError, match=says):
             read("a.txt", data)
@@ -240,3 +246,150 @@ def test_of_a_very_long_document_there_is_a_first_part(read, monkeypatch):
     found = read("a.docx", docx(body))
     assert found.truncated and found.text.startswith("Paragraph 0 of a very long book")
     assert "Paragraph 2000 of" in found.text
+
+
+# ---- the kinds that people have ------------------------------------------------------------------
+
+def packed(first: str = "", **files: str) -> bytes:
+    """A .zip; `first`: what its first part, called mimetype, says."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        if first:
+            made.writestr("mimetype", first, zipfile.ZIP_STORED)
+        for name, content in files.items():
+            made.writestr(name, content)
+    return out.getvalue()
+
+
+def workbook() -> bytes:
+    book = openpyxl.Workbook()
+    book.active.title = "Prices"
+    for row in (["Item", "Price", "From", "Sold"],
+                ["Tea | green", 4.5, dt.datetime(2026, 3, 1), True],
+                [None, None, None, None], ["Coffee", 7, None, None]):
+        book.active.append(row)
+    book.create_sheet("Stock").append(["Müller", 3])
+    hidden = book.create_sheet("Secret")
+    hidden.append(["salary", 1])
+    hidden.sheet_state = "hidden"
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def test_a_spreadsheet(read):
+    found = read("a.xlsx", workbook())
+    assert found.text == (
+        "## Prices\n\n| Item | Price | From | Sold |\n| --- | --- | --- | --- |\n"
+        "| Tea \\| green | 4.5 | 2026-03-01 | yes |\n| Coffee | 7 |\n\n"
+        "## Stock\n\n| Müller | 3 |\n| --- | --- |\n")
+    assert found.left_out == ("1 hidden sheet or slide is not read.",)
+    assert read("a.txt", workbook()).kind == "xlsx", "its content says so"
+
+
+def slide(body: str, show: str = "1") -> str:
+    return (f'<p:sld xmlns:p="{PML}" xmlns:a="{DML}" show="{show}"><p:cSld><p:spTree>{body}'
+            "</p:spTree></p:cSld></p:sld>")
+
+
+def shape(*lines: str) -> str:
+    return "<p:sp><p:txBody>" + "".join(
+        f"<a:p><a:r><a:t>{line}</a:t></a:r></a:p>" for line in lines) + "</p:txBody></p:sp>"
+
+
+def test_slides_in_their_order_with_tables_and_notes(read):
+    grid = ("<p:graphicFrame><a:tbl><a:tr><a:tc><a:t>a</a:t></a:tc><a:tc><a:t>b</a:t></a:tc></a:tr>"
+            "<a:tr><a:tc><a:t>1</a:t></a:tc><a:tc><a:t>2</a:t></a:tc></a:tr></a:tbl>"
+            "</p:graphicFrame>")
+    link = '<Relationship Id="{}" Target="{}"/>'
+    data = packed(**{
+        "ppt/presentation.xml": f'<p:presentation xmlns:p="{PML}" xmlns:r="{OFFICE}"><p:sldIdLst>'
+        '<p:sldId r:id="r2"/><p:sldId r:id="r1"/><p:sldId r:id="r3"/></p:sldIdLst>'
+        "</p:presentation>",
+        "ppt/_rels/presentation.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">'
+        + "".join(link.format(f"r{n}", f"slides/slide{n}.xml") for n in (1, 2, 3))
+        + "</Relationships>",
+        "ppt/slides/slide1.xml": slide(shape("Second") + grid),
+        "ppt/slides/slide2.xml": slide(shape("First", "Subtitle")),
+        "ppt/slides/slide3.xml": slide(shape("Hidden"), show="0"),
+        "ppt/slides/_rels/slide2.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">'
+        + link.format("n", "../notesSlides/notesSlide1.xml") + "</Relationships>",
+        "ppt/notesSlides/notesSlide1.xml": slide(shape("Say hello"))})
+    found = read("a.pptx", data)
+    assert found.text == ("## Slide 1\n\nFirst\n\nSubtitle\n\nNotes: Say hello\n\n## Slide 2\n\n"
+                          "Second\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n")
+    assert found.left_out == ("1 hidden sheet or slide is not read.",)
+
+
+def open_document(kind: str, body: str) -> bytes:
+    names = "".join(f' xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{full}:1.0"'
+                    for short, full in (("office", "office"), ("text", "text"), ("table", "table"),
+                                        ("draw", "drawing")))
+    return packed(f"application/vnd.oasis.opendocument.{kind}", **{
+        "META-INF/manifest.xml": "<manifest/>",
+        "content.xml": f"<office:document-content{names}><office:body><office:{kind}>{body}"
+                       f"</office:{kind}></office:body></office:document-content>"})
+
+
+@pytest.mark.parametrize(("name", "kind", "body", "text"), [
+    ("a.odt", "text", '<text:h text:outline-level="2">Title</text:h><text:p>One<text:s text:c="2"/>'
+     "two<text:line-break/>three</text:p><text:list><text:list-item><text:p>x</text:p>"
+     "</text:list-item></text:list>", "## Title\n\nOne  two\nthree\n\n- x\n"),
+    ("a.ods", "spreadsheet", '<table:table table:name="S"><table:table-row><table:table-cell>'
+     '<text:p>a</text:p></table:table-cell><table:table-cell table:number-columns-repeated="2">'
+     "<text:p>b</text:p></table:table-cell><table:table-cell "
+     'table:number-columns-repeated="16000"/></table:table-row></table:table>',
+     "## S\n\n| a | b | b |\n| --- | --- | --- |\n"),
+    ("a.odp", "presentation", '<draw:page draw:name="Start"><draw:frame><draw:text-box>'
+     "<text:p>Hello</text:p></draw:text-box></draw:frame></draw:page>", "## Start\n\nHello\n"),
+])
+def test_open_document(read, name, kind, body, text):
+    found = read(name, open_document(kind, body))
+    assert (found.text, found.kind) == (text, name[2:])
+
+
+def test_a_mail_with_its_attachments(read):
+    message = email.message.EmailMessage()
+    message["From"], message["To"] = "Ann <ann@acme.test>", "bo@bolt.test"
+    message["Subject"] = "Preise für März"
+    message.set_content("Guten Tag, anbei die Preise.")
+    message.add_alternative("<p>Guten Tag</p>", subtype="html")
+    message.add_attachment(b"tea,5\n", maintype="text", subtype="csv", filename="prices.csv")
+    message.add_attachment(pdf("From a PDF"), maintype="application", subtype="pdf",
+                           filename="offer.pdf")
+    message.add_attachment(b"\x89PNG", maintype="image", subtype="png", filename="logo.png")
+    found = read("a.eml", message.as_bytes())
+    for part in ("Subject: Preise für März", "anbei die Preise", "## Attachment: prices.csv",
+                 "| tea | 5 |", "From a PDF"):
+        assert part in found.text
+    assert found.left_out == ("1 embedded file is not read; upload it by itself.",)
+
+
+def test_a_book_in_its_order(read):
+    data = packed("application/epub+zip", **{
+        "META-INF/container.xml": '<c:container xmlns:c="urn:oasis:names:tc:opendocument:xmlns:'
+        'container"><c:rootfile full-path="O/b.opf"/></c:container>',
+        "O/b.opf": '<package xmlns="http://www.idpf.org/2007/opf"><manifest><item id="a" '
+        'href="a.xhtml"/><item id="b" href="t/b.xhtml"/></manifest><spine><itemref idref="b"/>'
+        '<itemref idref="a"/></spine></package>',
+        "O/a.xhtml": "<html><body><p>The end.</p></body></html>",
+        "O/t/b.xhtml": "<html><body><h1>Tea</h1><p>It begins.</p></body></html>"})
+    assert read("a.epub", data).text == "# Tea\n\nIt begins.\n\nThe end.\n"
+
+
+def test_rtf_and_plain_kinds(read):
+    rtf = rb"{\rtf1\ansi\ansicpg1252 Gr\'fc\'dfe aus {\b M\'fcnchen}\par Ende}"
+    assert read("a.rtf", rtf).text.split() == ["Grüße", "aus", "München", "Ende"]
+    for name, data in (("a.json", b'{"price": 5}'), ("a.yaml", b"price: 5"), ("a.log", b"price 5"),
+                       ("a.xml", b"<price>5</price>")):
+        assert "price" in read(name, data).text
+    assert read("a.tsv", b"a\tb\n1\t2\n").text.splitlines()[2] == "| 1 | 2 |"
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.pptx", "a.odt", "a.epub"])
+def test_what_unpacks_to_far_more_is_refused(read, name):
+    marks = {"a.xlsx": "xl/workbook.xml", "a.pptx": "ppt/presentation.xml", "a.odt": "content.xml",
+             "a.epub": "META-INF/container.xml"}
+    kinds = {"a.odt": "application/vnd.oasis.opendocument.text", "a.epub": "application/epub+zip"}
+    with pytest.raises(ExtractionError, match="unpacks to far more"):
+        read(name, packed(kinds.get(name, ""), **{marks[name]: " " * (160 << 20)}))

@@ -12,7 +12,7 @@ const TEXT = {
   nothing: (words) => `Nothing holds all of these words: ${words}. Try fewer words, or another form of one.`,
   cut: "Only the beginning is shown. Download the document to see all of it.",
   guessed: (encoding) => `Its encoding was guessed: ${encoding}. If words look wrong, say which one it is.`,
-  encoding: (name) => `Encoding of ${name}`, found: "Find it out", again: (name) => `${name} was read again.`,
+  encoding: (name) => `Encoding of ${name}`, unsaid: "Find it out", again: (name) => `${name} was read again.`,
   show: "Show the text of", download: "Download", remove: "Remove",
   sure: (name) => `Remove ${name}?`, yes: "Remove",
   loss: "Employees can’t look anything up in it any more, from their next answer on. This can’t be undone: download it first if you have no other copy.",
@@ -106,7 +106,7 @@ function row(document) {
 function choice(document) {
   const chosen = document.said_encoding;
   const names = chosen && !(chosen in ENCODINGS) ? { [chosen]: chosen, ...ENCODINGS } : ENCODINGS;
-  const made = element("select", { className: "small" }, element("option", { value: "" }, TEXT.found),
+  const made = element("select", { className: "small" }, element("option", { value: "" }, TEXT.unsaid),
     ...Object.entries(names).map(([value, label]) => element("option", { value, selected: value === chosen }, label)));
   made.setAttribute("aria-label", TEXT.encoding(document.name));
   made.addEventListener("change", async () => {

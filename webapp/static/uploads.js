@@ -24,7 +24,10 @@ const TEXT = {
   summary: (done, all) => `${done} of ${plural(all, "document", "documents")} uploaded`,
 };
 const SETTING_UP = { every: 2000, tries: 30 };
-const READABLE = ["pdf", "docx", "html", "csv", "md", "txt"];
+const READABLE = ["pdf", "docx", "xlsx", "pptx", "odt", "ods", "odp", "rtf", "epub", "eml", "html", "csv", "md", "txt"];
+
+/** The name under which a file is kept: composed accents, plain blanks. */
+const stored = (name) => name.normalize("NFC").replace(/\p{Zs}/gu, " ").trim();
 
 /** `zone`: the label around `input`; `list`: the <ul> of uploads; `limits()`: the API's answer about
  *  the knowledge, if it is known; `done()`: something arrived. */
@@ -52,7 +55,7 @@ export class Uploads {
       this.list.append(item.row);
       const wrong = this.wrong(file);
       if (wrong) this.fail(item, wrong, false);
-      else if (this.names().has(file.name.normalize("NFC"))) this.ask(item);
+      else if (this.names().has(stored(file.name))) this.ask(item);
       else this.wait(item);
     }
     this.next();

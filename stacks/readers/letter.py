@@ -1,0 +1,102 @@
+"""Mails with their attachments, books (EPUB) and RTF."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+from stacks.readers import (
+    Note,
+    Notes,
+    Reader,
+    Refusal,
+    Refused,
+    html,
+    load_modules,
+    pdf,
+    table,
+    word,
+)
+from stacks.readers import text as plain
+
+MAX_UNPACKED = 150 << 20  # bytes
+_HEADERS = ("From", "To", "Cc", "Date", "Subject")
+_MOST_PARTS = 50
+_OPF = "{http://www.idpf.org/2007/opf}"
+_CONTAINER = "{urn:oasis:names:tc:opendocument:xmlns:container}"
+
+
+def load_mail() -> Reader:
+    import email.mime
+    load_modules(email)
+    readers = {"pdf": pdf.load(), "docx": word.load(), "csv": table.load(), "txt": plain.load(),
+               "md": plain.load(), "html": html.load()}
+    convert = html.converter()
+
+    def read(data: bytes, notes: Notes) -> Iterator[str]:
+        message = email.message_from_bytes(data, policy=email.policy.default)
+        for name in _HEADERS:
+            if value := message.get(name):
+                yield f"{name}: {value}\n"
+        yield "\n"
+        body = message.get_body(("plain", "html"))
+        if body is not None:
+            content = str(body.get_content())
+            yield convert(content) if body.get_content_subtype() == "html" else content
+            yield "\n\n"
+        for number, part in enumerate(message.iter_attachments()):
+            name = part.get_filename() or part.get_content_type()
+            reader = readers.get(name.rpartition(".")[2].lower())
+            raw: Any = part.get_payload(decode=True)
+            if reader is None or number >= _MOST_PARTS or not isinstance(raw, bytes):
+                notes.add(Note.ATTACHMENTS, 1)
+                continue
+            yield f"\n## Attachment: {name}\n\n"
+            try:
+                yield from reader(raw, Notes())
+            except Refused:
+                notes.add(Note.ATTACHMENTS, 1)
+            yield "\n\n"
+    return read
+
+
+def load_book() -> Reader:
+    from lxml import etree  # type: ignore[import-untyped]
+    convert = html.converter()
+
+    def parse(data: bytes) -> Any:
+        return etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True,
+                                                      load_dtd=False, recover=True))
+
+    def read(data: bytes, notes: Notes) -> Iterator[str]:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            if sum(part.file_size for part in packed.infolist()) > MAX_UNPACKED:
+                raise Refused(Refusal.UNPACKS)
+            if "META-INF/encryption.xml" in packed.namelist() and (
+                    b"EncryptedKey" in packed.read("META-INF/encryption.xml")):
+                raise Refused(Refusal.ENCRYPTED)
+            container = parse(packed.read("META-INF/container.xml"))
+            path = next(container.iter(_CONTAINER + "rootfile")).get("full-path")
+            book, folder = parse(packed.read(path)), posixpath.dirname(path)
+            items = {item.get("id"): posixpath.normpath(posixpath.join(folder, item.get("href")))
+                     for item in book.iter(_OPF + "item")}
+            for reference in book.iter(_OPF + "itemref"):
+                chapter = items.get(reference.get("idref"))
+                if chapter in packed.namelist() and reference.get("linear") != "no":
+                    yield convert(packed.read(chapter).decode("utf-8", errors="replace")) + "\n\n"
+    return read
+
+
+def load_rtf() -> Reader:
+    from striprtf.striprtf import rtf_to_text  # type: ignore[import-untyped]
+
+    def read(data: bytes, notes: Notes) -> Iterator[str]:
+        if not data.lstrip().startswith(b"{\\rtf"):
+            raise Refused(Refusal.DAMAGED)
+        yield rtf_to_text(data.decode("latin-1"), errors="replace")
+        if many := data.count(b"\\pict"):
+            notes.add(Note.PICTURES, many)
+    return read
