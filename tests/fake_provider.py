@@ -3,8 +3,8 @@
 What a person wrote last says what happens: `SAY some words` answers "(scripted) some words", and
 `TOOL name {"json": "arguments"}` calls that tool and then repeats what the tool said. Anything else
 is answered with "I heard: …". A quiz (`webapp.quiz.paper`) is answered by `quiz_taker`, from the
-system prompt and from the documents that it names, which are read with the tool `read`. Usage is a
-fixed number of tokens, so that tests can count money.
+system prompt and from the documents that it names, which it reads by a command. Usage is a fixed
+number of tokens, so that tests can count money.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import shlex
 import threading
 import time
 from typing import Any
@@ -146,7 +147,8 @@ def _quiz(messages: list[dict[str, Any]]) -> dict[str, Any] | None:
     if named and not any(m["role"] == "tool" for m in later):
         return {"content": None, "tool_calls": [{
             "id": f"call_{n}", "type": "function", "function": {
-                "name": "read", "arguments": json.dumps({"path": f"/shared/text/{name}.md"})}}
+                "name": "exec", "arguments": json.dumps({
+                    "command": f"cat {shlex.quote(f'/shared/text/{name}.md')}"})}}
             for n, name in enumerate(named)]}
     read = [_text(m) for m in messages if m["role"] in ("system", "developer")]
     read += [_text(m) for m in later if m["role"] == "tool"]

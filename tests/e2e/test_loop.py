@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from stacks.platform import PARTS
 from stacks.unix_http import call
 from stacks.volumes import back_up
 from state_repo import changes
@@ -136,6 +137,20 @@ def test_a_hire_by_the_api_and_one_by_git_push(house, pulse, tmp_path):
     receipt = until(lambda: next((r for r in house.status.receipts("acme", 5)
                                   if r.subject == "Hire by push"), None), "its receipt")
     assert (receipt.author, receipt.result) == ("Eve", "succeeded")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_of_the_platform_passes_its_own_health_check(house, part):
+    name = house.instance.platform_container(part)
+    said = subprocess.run(["docker", "inspect", "-f", "{{json .Config.Healthcheck.Test}}", name],
+                          capture_output=True, text=True, check=True).stdout
+    command = json.loads(said)[1:]
+    until(lambda: subprocess.run(["docker", "exec", name, *command], check=False).returncode == 0,
+          f"{part} is well", 20)
+    wrong = [word.replace(f"/{house.instance.ports['edge']} ", "/1 ") for word in command]
+    if part == "edge":
+        assert subprocess.run(["docker", "exec", name, *wrong], check=False,
+                              capture_output=True).returncode != 0, "it can fail"
 
 
 def test_prometheus_scrapes_everybody(house, pulse):
