@@ -14,8 +14,7 @@ from stacks.identity import WARM_MODEL
 from stacks.secret_files import reference
 from state_repo.documents import OfferedModel, Platform
 
-DEMO = ("This is the demo model: it always says this. No provider's key is configured. Set one "
-        "(see README, \"A real model\") and start again.")
+DEMO = "openai/demo"  # what the gate answers itself (images/model-proxy/demo.py)
 
 
 def config(platform: Platform) -> str:
@@ -32,8 +31,7 @@ def config(platform: Platform) -> str:
 
 def _model(name: str, model: OfferedModel) -> dict[str, Any]:
     if model.model == "demo":
-        parameters: dict[str, Any] = {"model": "openai/demo", "api_key": "none",
-                                      "mock_response": DEMO}
+        parameters: dict[str, Any] = {"model": DEMO, "api_key": "none", "mock_response": "demo"}
     else:
         parameters = {"model": model.model}
         if model.secret:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import demo
 from ledger import Grant, Ledger, Refused, Unavailable
 
 log = logging.getLogger("gate")
@@ -77,8 +78,9 @@ class Gate:
     own, made at each start."""
 
     def __init__(self, inner: App, keys: Path, ledger: Ledger, prices: dict[str, Price],
-                 inner_key: str) -> None:
-        self._inner, self._keys, self._ledger = inner, keys, ledger
+                 inner_key: str, demos: frozenset[str] = frozenset()) -> None:
+        """`demos`: models that no provider is behind (`demo`)."""
+        self._inner, self._keys, self._ledger, self._demos = inner, keys, ledger, demos
         self._prices, self._inner_key = prices, inner_key
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -160,7 +162,8 @@ class Gate:
                          "again by itself; the platform's engineers are told.", 5) from None
         meter, booked = Meter(send), price.most(body, most)
         try:
-            await self._inner(self._inside(scope, body), _replay(body, receive), meter.send)
+            inner = demo.app if model in self._demos else self._inner
+            await inner(self._inside(scope, body), _replay(body, receive), meter.send)
         finally:
             # Shielded: who hangs up cancels this task, and the books come first.
             await asyncio.shield(asyncio.to_thread(self._settle, call, meter, price, booked))

@@ -22,6 +22,7 @@ from gate import Gate, Price  # noqa: E402
 from ledger import Ledger, Unavailable  # noqa: E402
 from litellm.proxy.proxy_server import app  # noqa: E402
 
+DEMO = "openai/demo"
 SUMS_EVERY_S = 5
 KEEP_CALLS_S = 90 * 86400.0
 log = logging.getLogger("model-proxy")
@@ -33,6 +34,13 @@ def prices(config: str) -> dict[str, Price]:
     return {model["model_name"]: Price(
         info["input_cost_per_token"], info["output_cost_per_token"], info["max_input_tokens"],
         info["max_output_tokens"]) for model in listed for info in [model["model_info"]]}
+
+
+def demos(config: str) -> frozenset[str]:
+    """The models that are the demo model."""
+    listed = yaml.safe_load(Path(config).read_text())["model_list"]
+    return frozenset(model["model_name"] for model in listed
+                     if model["litellm_params"]["model"] == DEMO)
 
 
 async def tidy(ledger: Ledger) -> None:
@@ -55,7 +63,7 @@ async def main() -> None:
     if lost:
         log.warning("%d calls were cut off by the last stop; they count in full", lost)
     gate = Gate(app, Path(os.environ.get("IW_KEYS", "/etc/model_proxy/keys")), ledger,
-                prices(CONFIG), INNER_KEY)
+                prices(CONFIG), INNER_KEY, demos(CONFIG))
     server = uvicorn.Server(uvicorn.Config(
         gate, host=os.environ.get("IW_HOST", "127.0.0.1"), port=int(os.environ["IW_PORT"]),
         log_level="warning", access_log=False, proxy_headers=False, server_header=False,

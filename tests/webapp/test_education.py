@@ -132,7 +132,8 @@ def test_the_fake_provider_passes_it_once_it_has_read_the_documents():
                 {"role": "user", "content": f"[Wed 10:00] {paper(made)}"}]
     called = fake_provider.answer({"messages": messages})["tool_calls"]
     assert [c["function"]["arguments"] for c in called] == [
-        '{"path": "/shared/text/prices.csv.md"}', '{"path": "/shared/text/terms.md.md"}']
+        '{"command": "cat /shared/text/prices.csv.md"}',
+        '{"command": "cat /shared/text/terms.md.md"}']
     messages.append({"role": "assistant", "content": None, "tool_calls": called})
     messages += [{"role": "tool", "content": text} for text in DOCUMENTS.values()]
     said = read_answers(fake_provider.answer({"messages": messages})["content"], len(made))
