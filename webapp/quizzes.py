@@ -150,7 +150,7 @@ def _taken(employee: Employee) -> list[Quiz]:
 
 
 def _is_demo(employee: Employee) -> bool:
-    """Whether the demo model answers, which says the same to everything."""
+    """Whether the demo model answers, which can't be educated."""
     head = team.store().head()
     assert head is not None  # the employee's document was read from it
     offered = team.store().view(head, employee.customer).platform.models.get(employee.model.name)

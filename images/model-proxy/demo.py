@@ -39,7 +39,8 @@ _LOOK_UP = re.compile(r"\b(?:what do you know about|what do we know about|look u
                       r"how much (?:is|are|does|do))\s+(?:the |our |a |an )?(?P<words>[^?.!\n]+)",
                       re.IGNORECASE)
 _WHO = re.compile(r"\b(?:who|what) are you\b|\bintroduce yourself\b", re.IGNORECASE)
-_IDENTITY = re.compile(r"^You are [^\n]+", re.MULTILINE)
+# As AGENTS.md puts it; the gateway's own prompt begins with "You are" as well.
+_IDENTITY = re.compile(r"^You are ([^,\n]+, [^\n]+? at [^\n.]+)\.", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,11 @@ def answer(body: dict[str, Any]) -> Turn:
 
 
 def _asked(text: str, known: str) -> Turn | None:
+    if text.startswith("QUIZ"):  # it can't be educated: a quiz asks for nothing to be done
+        return Turn(CAN)
     if _WHO.search(text):
         found = _IDENTITY.search(known)
-        who = found[0].replace("You are", "I am", 1) if found else "I am an AI employee."
+        who = f"I am {found[1]}." if found else "I am an AI employee."
         return Turn(f"{who}\n\n{_ABOUT} {_KEY}")
     if (found := _REMEMBER.search(text)) is not None:
         fact = " ".join(found["text"].split())

@@ -237,19 +237,23 @@ def test_what_the_agent_does_is_kept_from_what_its_gateway_lives_by(ann, house, 
         "echo fine > /data/workspace/seen.txt && cat /shared/INDEX.md > /dev/null; "
         "echo walls-hold-$((40+2))")), "walls-hold-42")
     assert "reached" not in ann.frame("chat").locator("body").inner_text()
+    ann.idle()
     for path in ("/data/state/openclaw.json", "/data/workspace/way/openclaw.json",
                  "/proc/self/root/data/state/openclaw.json", "/proc/self/environ"):
         before = len(provider.requests)
-        ann.send(tool("read", path=path))  # the page folds away what failed before
+        # The page folds away what failed before. A message that is sent while a reply goes on joins
+        # that turn: so the answer to this one is waited for.
+        ann.send(tool("read", path=path))
         until(lambda before=before: ann.page.wait_for_timeout(50) or (
-            len(provider.requests) >= before + 2), "the tool's words go back to the model", 60)
+            len(provider.requests) >= before + 2), "the tool's words go back to the model", 180)
+        ann.idle()
         said = json.dumps(provider.requests[before:])
         assert "escapes sandbox root" in said, said[-600:]
         assert secret not in said and "OPENCLAW_STATE_DIR" not in said
     before = len(provider.requests)
     ann.send(tool("write", path="/data/state/openclaw.json", content="{}"))
     until(lambda: ann.page.wait_for_timeout(50) or len(provider.requests) >= before + 2,
-          "the write is refused", 60)
+          "the write is refused", 180)
     assert json.loads(inside(house, pulse, "cat /data/state/openclaw.json"))["gateway"] == (
         config["gateway"])
     seen = docker("exec", house.instance.container_name(pulse), "env", "PYTHONPATH=/opt/site",

@@ -50,8 +50,9 @@ def wait_for_engine(house: House) -> None:
     until(runs, "an engine runs", 10, house)
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.25, 0.4, 0.5, 0.65, 0.9],
-                         ids=lambda d: f"{d * 1000:.0f} ms into the run")
+@pytest.mark.parametrize("delay", [
+    0.0, 0.4, 0.65, *(pytest.param(late, marks=pytest.mark.long) for late in (0.25, 0.5, 0.9))],
+    ids=lambda d: f"{d * 1000:.0f} ms into the run")
 def test_kill_9_at_any_moment(house, team, delay):
     """From before the plan, through the apply, to before the status is written."""
     made, _ = changes.hire(house.store, ENGINEER, "bolt", "Victim", "Tester")

@@ -134,6 +134,12 @@ class Visitor:
         box.press("Enter")
         return frame, before
 
+    def idle(self, seconds: float = 60.0) -> None:
+        """Waits until the reply that goes on has ended: then the page offers no "Steer"."""
+        frame = self.frame("chat")
+        until(lambda: self.page.wait_for_timeout(100) or (
+            "Steer" not in frame.locator("body").inner_text()), "the reply's end", seconds)
+
     def watching(self) -> Frame:
         frame = self.frame("browser")
         expect(frame.locator("#state")).to_have_text("Watching live", timeout=30_000)

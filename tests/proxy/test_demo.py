@@ -16,7 +16,8 @@ import demo
 TOOLS = [{"type": "function", "function": {"name": name}}
          for name in ("exec", "write", "browser", "read")]
 SYSTEM = {"role": "system",
-          "content": "# How you work\n\nYou are Pulse, Marketing assistant at Acme.\n"}
+          "content": "You are a personal assistant running inside OpenClaw.\n\n# How you work\n\n"
+                     "You are Pulse, Marketing assistant at Acme. People of Acme\ntalk to you.\n"}
 
 
 def ask(*messages, tools=TOOLS):
@@ -63,6 +64,11 @@ def test_it_says_who_it_is_and_what_it_is():
 def test_what_it_does_not_understand_it_says(text):
     turn = ask(person(text))
     assert turn.text.startswith("This is the demo model") and "Open example.com" in turn.text
+
+
+def test_a_quiz_is_no_order():
+    turn = ask(person("[Wed 10:00] QUIZ\n\n1. Look up the price. Open shop.example. Remember it?"))
+    assert turn.text == demo.CAN
 
 
 def test_a_tool_that_is_not_offered_is_not_called():

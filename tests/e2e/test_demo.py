@@ -1,0 +1,47 @@
+"""A newcomer without a provider's key: the demo model moves the real tools of a real employee."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from state_repo import changes
+from state_repo.documents import OfferedModel
+from tests.e2e.house import ENGINEER, House, until
+from tests.e2e.work import chromium, inside, signed_in, working_house
+from tests.fake_provider import FakeProvider
+
+pytestmark = [pytest.mark.e2e, pytest.mark.employee, pytest.mark.long]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulumi: str,
+          provider: FakeProvider) -> Iterator[House]:
+    with working_house(tmp_path_factory.mktemp("demo"), images, provider) as made:
+        changes.set_platform(made.store, ENGINEER, "No provider", lambda p: replace(
+            p, models={"default": OfferedModel()}))
+        until(made.is_synced, "the proxy knows", 60, made)
+        yield made
+
+
+def test_it_acts_and_says_what_it_is(house, provider):
+    put = house.upload("acme", "/customers/acme/knowledge/content?name=prices.md",
+                       b"# Prices\n\nThe Kraken package costs 4711 euros a month.\n")
+    assert put.status_code == 201
+    pulse = house.hire("acme", "Pulse")
+    with chromium() as browser:
+        ann = signed_in(house, browser)
+        ann.open(pulse)
+        ann.say("Who are you?", "I am Pulse, Tester at Acme")
+        ann.say("Write to notes/plan.md: Call the printer", "You find it under Files")
+        assert inside(house, pulse, "cat /data/workspace/notes/plan.md") == "Call the printer"
+        ann.say("Remember that our office closes at five", "it stands in my memory")
+        assert "our office closes at five" in inside(house, pulse, "cat /data/workspace/MEMORY.md")
+        ann.say("What do you know about kraken?", "4711 euros")
+        ann.say("Open http://localhost:6081/workspace/notes/plan.md", "Watch it in the browser")
+        ann.shot("demo")
+        ann.say("Do my taxes", "Try one of these")
+        ann.context.close()
+    assert provider.requests == [], "no provider was asked"
