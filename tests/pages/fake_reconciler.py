@@ -130,7 +130,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._json({"matches": [
                     {"document": n, "line": number, "excerpt": line}
                     for n, d in sorted(known.items()) if d["state"] == "extracted"
-                    for number, line in enumerate(d["data"].decode().splitlines(), 1)
+                    for number, line in enumerate(
+                        d["data"].decode(errors="replace").splitlines(), 1)
                     if words and any(word in line.lower() for word in words)]})
             case ["PUT", "content"]:
                 used = sum(d["size"] for n, d in known.items() if n != name)

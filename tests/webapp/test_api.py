@@ -131,6 +131,8 @@ def test_odd_input_gets_an_answer_and_no_fault(house):
                  '{"name": "\\u0000", "role": "R"}', "[" * 50_000, "nul", '"text"', "{}"):
         answer = client.post(hire, data=body, content_type="application/json")
         assert answer.status_code == 422, (body[:80], answer.text)
+    spelt = client.post(hire, json={"name": "A", "role": "Knows what \\u0000 means"})
+    assert spelt.status_code == 201, "six characters of text are no NUL"
     for shown in ("é", "\udcff", "x" * 5000):
         refused = client.post(hire, json={"name": "A", "role": "R"},
                               headers={"X-CSRF-Token": shown.encode("utf-8", "replace")

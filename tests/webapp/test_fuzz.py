@@ -13,6 +13,7 @@ from schemathesis.generation import GenerationMode
 
 from state_repo.instance import Instance
 from tests.pages.fake_reconciler import FakeReconciler
+from webapp.throttle import Throttles
 
 OWNER = "ann@acme.test"
 
@@ -36,6 +37,8 @@ class Owner:
                                 for name, value in (case.path_parameters or {}).items()}
         answer = self._ask(case)
         if answer.status_code == 401 and case.operation.path != "/api/v1/session":
+            # Who ends so many of its sessions signs in more often than a person may.
+            self._house.app.extensions["iw_throttles"] = Throttles()
             self._client = self._house.client(OWNER)
             answer = self._ask(case)
         return answer
