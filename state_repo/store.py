@@ -91,9 +91,11 @@ class CommitInfo:
     paths: tuple[str, ...] = ()
 
     def concerns(self, employee: str) -> bool:
-        """Whether it may have changed something for an employee of this id."""
-        return any("/employees/" not in path or path.endswith(f"/employees/{employee}.yaml")
-                   for path in self.paths)
+        """Whether it may have changed something for an employee of this id. Of a merge git names
+        no paths: it may concern anybody."""
+        return not self.paths or any(
+            "/employees/" not in path or path.endswith(f"/employees/{employee}.yaml")
+            for path in self.paths)
 
 
 class Store:
@@ -245,15 +247,16 @@ class Store:
                          ) -> list[CommitInfo]:
         """The commits after `older` up to `newer` that changed something below `path`, the newest
         first, at most `most`. `older` None: of all that there were."""
+        # NUL alone can't stand in what people wrote.
         done = self._door.run("log", "-z", "--name-only",
-                              "--format=%x1e%H%x1f%an%x1f%ae%x1f%ct%x1f%s", f"-{most}",
+                              "--format=%x00%H%x00%an%x00%ae%x00%ct%x00%s", f"-{most}",
                               f"{older}..{newer}" if older else newer, "--", path)
-        found = []
-        for record in done.stdout.split("\x1e")[1:]:
-            head, *paths = record.split("\0")
-            sha, name, email, at, subject = head.split("\x1f")
-            found.append(CommitInfo(sha, name, email, subject, datetime.fromtimestamp(int(at), UTC),
-                                    tuple(p.lstrip("\n") for p in paths if p.strip())))
+        found, fields = [], iter(done.stdout.split("\0"))
+        for sha in filter(None, fields):
+            name, email, at, subject = (next(fields) for _ in range(4))
+            paths = tuple(p.lstrip("\n") for p in iter(lambda: next(fields, ""), ""))
+            found.append(CommitInfo(sha, name, email, subject,
+                                    datetime.fromtimestamp(int(at), UTC), paths))
         return found
 
     def last_good_platform(self) -> tuple[str, str] | None:

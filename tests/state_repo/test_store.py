@@ -15,7 +15,7 @@ from state_repo import changes
 from state_repo.documents import Platform, employee_path
 from state_repo.git_door import GitDoor
 from state_repo.instance import Instance
-from state_repo.parsing import DocumentError
+from state_repo.parsing import DocumentError, dump
 from state_repo.store import Author, RejectedError, Store
 
 ANN = Author("Ann <x>\nEvil", "ann@acme.test")
@@ -247,9 +247,22 @@ def test_the_commits_of_one_customer_are_told_from_anothers(tmp_path):
     assert found[0].concerns(nova) and not found[0].concerns(pulse)
     (company,) = store.commits_touching("customers/bolt", None, before)
     assert company.concerns(nova), "what changes the company may change anybody"
+    assert replace(company, paths=()).concerns(nova), "so may a merge, of which git names no paths"
     assert [c.sha for c in store.commits_touching("customers/acme", second, last)] == []
     assert [c.sha for c in store.commits_touching("customers/bolt", before, second)] == [other]
     assert store.commits_touching("customers/nobody", None, last) == []
+
+
+def test_what_people_write_into_a_commit_breaks_no_reading(tmp_path):
+    store = filled(tmp_path)
+    before = store.head()
+    odd = Author("A\x1enn \x1f", "ann@acme.test")
+    made = changes.hire(store, odd, "acme", "Pulse", "Marketing")[0]
+    sha = store.commit(odd, "odd \x1e\x1f subject", lambda _: {
+        made.path: dump(replace(made, role="Sales"))}, "acme")
+    (newest, _) = store.commits_touching("customers/acme", before, sha)
+    assert (newest.sha, newest.paths) == (sha, (made.path,))
+    assert newest.subject.startswith("odd") and newest.subject.endswith("subject")
 
 
 def limits(**values: int):
