@@ -272,7 +272,8 @@ def _checked_name(name: str) -> str:
     if name.startswith("."):
         raise PathRefused(f"{name!r} is hidden; leave the leading . away")
     for character in name:
-        if unicodedata.category(character)[0] == "C" and character not in _JOINERS:
+        # Of what is no plain character: controls and the like, and ends of lines and paragraphs.
+        if unicodedata.category(character)[0] in "CZ" and character not in _KEPT:
             raise PathRefused(f"{name!r} has a character that can't be seen "
                               f"({_described(character)}); leave it away")
     if len(parts[0]) > MAX_NAME:
@@ -280,8 +281,8 @@ def _checked_name(name: str) -> str:
     return name
 
 
-# Scripts of India, Persian and emoji join their characters by these.
-_JOINERS = frozenset("\u200c\u200d")
+# A blank; and what scripts of India, Persian and emoji join their characters by.
+_KEPT = frozenset(" \u200c\u200d")
 
 
 def _described(character: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from stacks.readers import Notes, Reader, text
@@ -11,6 +12,7 @@ HIDDEN = ["script", "style", "template", "noscript", "svg", "iframe", "object", 
 _MOST_SPAN = 1_000  # HTML's own limit of columns
 
 
+@cache
 def load() -> Reader:
     from bs4.dammit import EncodingDetector
     convert = converter()
@@ -28,6 +30,7 @@ def load() -> Reader:
     return read
 
 
+@cache
 def converter() -> Callable[[str], str]:
     """From a page of HTML to Markdown; imports what that needs."""
     import lxml.etree  # type: ignore[import-untyped]  # noqa: F401  # what bs4 calls "lxml"

@@ -16,13 +16,13 @@ from stacks.readers import (
     Refused,
     html,
     load_modules,
+    packages,
     pdf,
     table,
     word,
 )
 from stacks.readers import text as plain
 
-MAX_UNPACKED = 150 << 20  # bytes
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
 _MOST_PARTS = 50
 _OPF = "{http://www.idpf.org/2007/opf}"
@@ -64,16 +64,11 @@ def load_mail() -> Reader:
 
 
 def load_book() -> Reader:
-    from lxml import etree  # type: ignore[import-untyped]
-    convert = html.converter()
-
-    def parse(data: bytes) -> Any:
-        return etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True,
-                                                      load_dtd=False, recover=True))
+    parse, convert = packages.parser(recover=True), html.converter()
 
     def read(data: bytes, notes: Notes) -> Iterator[str]:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            if sum(part.file_size for part in packed.infolist()) > MAX_UNPACKED:
+            if sum(part.file_size for part in packed.infolist()) > packages.MAX_UNPACKED:
                 raise Refused(Refusal.UNPACKS)
             if "META-INF/encryption.xml" in packed.namelist() and (
                     b"EncryptedKey" in packed.read("META-INF/encryption.xml")):

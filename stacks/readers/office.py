@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-import posixpath
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from stacks.readers import Note, Notes, Reader, Refusal, Refused, load_modules
+from stacks.readers import Note, Notes, Reader, Refusal, Refused, load_modules, packages
 
-MAX_UNPACKED = 150 << 20  # bytes of all parts but pictures
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
@@ -27,9 +24,8 @@ def load_xlsx() -> Reader:
     load_modules(openpyxl)
 
     def read(data: bytes, notes: Notes) -> Iterator[str]:
-        with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            _check_size(packed)
-            _note_pictures(packed, notes)
+        with packages.opened(data, notes):
+            pass  # what it holds is not more than it may be
         book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
         for sheet in book.worksheets:
             if sheet.sheet_state != "visible":
@@ -74,17 +70,15 @@ def _row(cells: list[str]) -> str:
 
 
 def load_pptx() -> Reader:
-    parse = _parser()
+    parse = packages.parser()
 
     def read(data: bytes, notes: Notes) -> Iterator[str]:
-        with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            _check_size(packed)
-            _note_pictures(packed, notes)
+        with packages.opened(data, notes) as packed:
             names = set(packed.namelist())
-            related = _related(packed, parse, "ppt/_rels/presentation.xml.rels", "ppt")
+            related = packages.relations(packed, parse, "ppt/presentation.xml")
             deck = parse(packed.read("ppt/presentation.xml"))
             for number, slide in enumerate(deck.iter(_P + "sldId"), 1):
-                path = related.get(slide.get(_R + "id", ""), "")
+                _, path = related.get(slide.get(_R + "id", ""), ("", ""))
                 if path not in names:
                     continue
                 root = parse(packed.read(path))
@@ -93,9 +87,7 @@ def load_pptx() -> Reader:
                     continue
                 yield f"## Slide {number}\n\n"
                 yield from _shapes(root)
-                folder, name = posixpath.split(path)
-                for other in _related(packed, parse, f"{folder}/_rels/{name}.rels",
-                                      folder).values():
+                for _, other in packages.relations(packed, parse, path).values():
                     if "notesSlide" in other and other in names:
                         said = "".join(_shapes(parse(packed.read(other)), but="sldNum"))
                         if said.strip():
@@ -122,12 +114,10 @@ def _shapes(root: Any, but: str = "") -> Iterator[str]:
 
 
 def load_open_document() -> Reader:
-    parse = _parser()
+    parse = packages.parser()
 
     def read(data: bytes, notes: Notes) -> Iterator[str]:
-        with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            _check_size(packed)
-            _note_pictures(packed, notes)
+        with packages.opened(data, notes) as packed:
             if b"manifest:encryption-data" in packed.read("META-INF/manifest.xml"):
                 raise Refused(Refusal.ENCRYPTED)
             body = parse(packed.read("content.xml")).find(f"{_OFFICE}body")
@@ -201,43 +191,3 @@ def _open_text(element: Any) -> str:
             parts.append(_open_text(child))
         parts.append(child.tail or "")
     return "".join(parts)
-
-
-def _parser() -> Callable[[bytes], Any]:
-    from lxml import etree  # type: ignore[import-untyped]
-
-    def parse(data: bytes) -> Any:
-        try:
-            return etree.fromstring(data, etree.XMLParser(
-                resolve_entities=False, no_network=True, load_dtd=False))
-        except etree.XMLSyntaxError as error:
-            if "depth" in str(error):
-                raise Refused(Refusal.NESTED)
-            raise
-    return parse
-
-
-def _related(packed: zipfile.ZipFile, parse: Callable[[bytes], Any], path: str, folder: str
-             ) -> dict[str, str]:
-    """By id, the path of the part."""
-    try:
-        root = parse(packed.read(path))
-    except KeyError:
-        return {}
-    return {one.get("Id", ""): posixpath.normpath(posixpath.join(folder, one.get("Target", "")))
-            for one in root if one.get("TargetMode") != "External"}
-
-
-def _check_size(packed: zipfile.ZipFile) -> None:
-    if sum(part.file_size for part in packed.infolist()
-           if "/media/" not in part.filename and not part.filename.startswith("Pictures/")
-           ) > MAX_UNPACKED:
-        raise Refused(Refusal.UNPACKS)
-
-
-def _note_pictures(packed: zipfile.ZipFile, notes: Notes) -> None:
-    names = [part.filename for part in packed.infolist()]
-    if many := sum("/media/" in name or name.startswith("Pictures/") for name in names):
-        notes.add(Note.PICTURES, many)
-    if many := sum("/charts/chart" in name and name.endswith(".xml") for name in names):
-        notes.add(Note.CHARTS, many)

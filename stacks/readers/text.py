@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 
 from stacks.readers import Note, Notes, Reader, Refusal, Refused, load_modules
@@ -32,6 +33,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _SURE_ENOUGH = 0.15  # chardet's confidence in a code page that hardly anybody uses any more
 
 
+@cache
 def load() -> Reader:
     import chardet
     load_modules(chardet)

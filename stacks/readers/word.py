@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
-from stacks.readers import Note, Notes, Reader, Refusal, Refused, html
+from stacks.readers import Note, Notes, Reader, Refusal, Refused, html, packages
 
 # A file encrypted by Office, or one of its old formats: not a .zip.
 OLE = bytes.fromhex("d0cf11e0a1b11ae1")
@@ -70,8 +70,8 @@ class _Document:
 
     def __init__(self, packed: zipfile.ZipFile, notes: Notes, etree: Any) -> None:
         self._packed, self._notes, self._etree = packed, notes, etree
-        self._parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-        root = self._relations("", "_rels/.rels")
+        self._parse = packages.parser()
+        root = packages.relations(packed, self._parse, "")
         self._main = next((target for kind, target in root.values() if kind == "officeDocument"),
                           "word/document.xml")
         sizes = {part.filename: part.file_size for part in packed.infolist()}
@@ -79,13 +79,11 @@ class _Document:
                      if name != self._main and "/media/" not in name and "/embeddings/" not in name)
         if others > MAX_UNPACKED or sizes.get(self._main, 0) > MAX_TEXT:
             raise Refused(Refusal.UNPACKS)
-        folder, name = posixpath.split(self._main)
-        self._related = self._relations(folder, f"{folder}/_rels/{name}.rels")
-        self._hidden = self._hidden_styles()
-        # All but the text and pictures, for each chunk anew.
+        self._related = packages.relations(packed, self._parse, self._main)
+        # What Mammoth reads beside the text (styles, numbers, notes), for each chunk anew.
         self._rest = {name: packed.read(name) for name in sizes if name != self._main
-                      and "/media/" not in name and "/embeddings/" not in name
-                      and not name.endswith("/")}
+                      and name.endswith((".xml", ".rels")) and "/embeddings/" not in name}
+        self._hidden = self._hidden_styles()
 
     def chunks(self) -> Iterator[list[Any] | bytes]:
         """Blocks that can be converted by themselves, in the document's order."""
@@ -107,7 +105,7 @@ class _Document:
             yield waiting
         yield from self._at_the_edge("footer")
         if "word/comments.xml" in self._rest:
-            many = len(self._parsed(self._rest["word/comments.xml"]).findall(_W + "comment"))
+            many = len(self._parse(self._rest["word/comments.xml"]).findall(_W + "comment"))
             if many:
                 self._notes.add(Note.COMMENTS, many)
 
@@ -148,7 +146,7 @@ class _Document:
         for kind, target in self._related.values():
             if kind != which or target not in self._rest:
                 continue
-            root = self._parsed(self._rest[target])
+            root = self._parse(self._rest[target])
             text = "".join(root.itertext()).strip()
             if text and text not in seen:
                 seen.add(text)
@@ -161,9 +159,9 @@ class _Document:
 
     def _embedded(self, block: Any) -> Iterator[bytes]:
         _, target = self._related.get(block.get(_R + "id"), ("", ""))
-        data = self._rest.get(target, b"")
-        if target.rpartition(".")[2].lower() in ("html", "htm", "xhtml", "mht", "txt"):
-            yield data
+        kind = target.rpartition(".")[2].lower()
+        if kind in ("html", "htm", "xhtml", "mht", "txt") and target in self._packed.namelist():
+            yield self._packed.read(target)
         else:
             self._notes.add(Note.ATTACHMENTS, 1)
 
@@ -235,11 +233,10 @@ class _Document:
 
     def _hidden_styles(self) -> frozenset[str]:
         """Styles whose text is hidden, by themselves or by what they are based on."""
-        folder = posixpath.dirname(self._main)
-        try:
-            root = self._parsed(self._packed.read(f"{folder}/styles.xml"))
-        except KeyError:
+        path = f"{posixpath.dirname(self._main)}/styles.xml"
+        if path not in self._rest:
             return frozenset()
+        root = self._parse(self._rest[path])
         own: dict[str, bool] = {}
         based: dict[str, str] = {}
         for style in root.iter(_W + "style"):
@@ -259,29 +256,11 @@ class _Document:
                 hidden.add(name)
         return frozenset(hidden)
 
-    def _relations(self, folder: str, path: str) -> dict[str, tuple[str, str]]:
-        """By id: (kind, the part's path)."""
-        try:
-            root = self._parsed(self._packed.read(path))
-        except KeyError:
-            return {}
-        found = {}
-        for one in root:
-            target = one.get("Target", "")
-            if one.get("TargetMode") != "External":
-                whole = target.lstrip("/") if target.startswith("/") else posixpath.normpath(
-                    posixpath.join(folder, target))
-                found[one.get("Id", "")] = (one.get("Type", "").rpartition("/")[2], whole)
-        return found
-
     def _run(self, text: str) -> Any:
         run = self._etree.Element(_W + "r")
         inner = self._etree.SubElement(run, _W + "t")
         inner.text = text
         return run
-
-    def _parsed(self, data: bytes) -> Any:
-        return self._etree.fromstring(data, self._parser)
 
 
 def _is_on(found: Any) -> bool:

@@ -107,7 +107,7 @@ def test_remove_takes_the_text_along(tmp_path: Path, known: Knowledge) -> None:
 
 @pytest.mark.parametrize("name", [
     "", "..", "../a.txt", "/a.txt", "a/b.txt", ".hidden", ".iw-a", "a\n.txt", "a\0", "a\u202etxt",
-    "a\u200b.txt", "x" * 201, "\udcff.txt"])
+    "a\u200b.txt", "a\u2028b.txt", "a\u2029b.txt", "x" * 201, "\udcff.txt"])
 def test_a_bad_name_is_refused(tmp_path: Path, known: Knowledge, name: str) -> None:
     for attempt in (lambda: put(known, name, b"x"), lambda: known.open(name),
                     lambda: known.remove(name)):

@@ -307,7 +307,8 @@ def test_slides_in_their_order_with_tables_and_notes(read):
         '<p:sldId r:id="r2"/><p:sldId r:id="r1"/><p:sldId r:id="r3"/></p:sldIdLst>'
         "</p:presentation>",
         "ppt/_rels/presentation.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">'
-        + "".join(link.format(f"r{n}", f"slides/slide{n}.xml") for n in (1, 2, 3))
+        + "".join(link.format(f"r{n}", f"{at}slides/slide{n}.xml")
+                  for n, at in ((1, ""), (2, "/ppt/"), (3, "../ppt/")))
         + "</Relationships>",
         "ppt/slides/slide1.xml": slide(shape("Second") + grid),
         "ppt/slides/slide2.xml": slide(shape("First", "Subtitle")),

@@ -111,6 +111,7 @@ function choice(document) {
   made.setAttribute("aria-label", TEXT.encoding(document.name));
   made.addEventListener("change", async () => {
     made.disabled = true;
+    made.parentElement.querySelector(".badge").textContent = TEXT.reading;
     const query = new URLSearchParams({ name: document.name, encoding: made.value });
     try {
       await send("POST", `${base}/text?${query}`);
