@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from playwright.sync_api import expect
+
 from tests.pages.conftest import LOOKS, PHONE
 
 
@@ -23,14 +25,14 @@ def test_search_deep_links_and_keys(site, visit):
     reader = visit()
     reader.go("/api/docs#post-customers-customer-employees")
     page = reader.page
-    assert page.get_by_role("heading", name="Hire an employee").first.is_visible()
+    expect(page.get_by_role("heading", name="Hire an employee").first).to_be_visible()
     page.keyboard.press("/")
     page.keyboard.type("archive")
     page.get_by_role("heading", name="A folder as .zip").wait_for()
-    assert not page.get_by_role("heading", name="Hire an employee").first.is_visible()
-    assert page.get_by_text("1 call matches").is_visible()
+    expect(page.get_by_role("heading", name="Hire an employee").first).not_to_be_visible()
+    expect(page.get_by_text("1 call matches")).to_be_visible()
     page.keyboard.press("Control+A")
     page.keyboard.type("nothing like this")
-    assert page.get_by_text("No call matches").is_visible()
+    expect(page.get_by_text("No call matches")).to_be_visible()
     page.keyboard.press("Escape")
-    assert page.get_by_role("heading", name="Hire an employee").first.is_visible()
+    expect(page.get_by_role("heading", name="Hire an employee").first).to_be_visible()

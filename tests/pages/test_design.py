@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from flask import render_template_string
+from playwright.sync_api import expect
 
 from tests.pages.conftest import LOOKS, PHONE
 from webapp import shell
@@ -31,7 +32,7 @@ def test_every_part_is_accessible_and_fits(parts, visit, viewport, scheme):
     assert ann.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     ann.shot(f"parts-{scheme}-{'phone' if viewport is PHONE else 'desktop'}", full=True)
     ann.page.get_by_role("button", name="Open").click()
-    assert ann.page.get_by_role("dialog", name="A question").is_visible()
+    expect(ann.page.get_by_role("dialog", name="A question")).to_be_visible()
     assert ann.violations() == []
     ann.shot(f"dialog-{scheme}-{'phone' if viewport is PHONE else 'desktop'}")
 
@@ -42,15 +43,15 @@ def test_tabs_menu_and_times_work_by_keyboard(parts, visit):
     page = ann.page
     page.get_by_role("tab", name="One").focus()
     page.keyboard.press("ArrowRight")
-    assert page.get_by_text("Second", exact=True).is_visible()
-    assert page.get_by_role("tab", name="Two").get_attribute("aria-selected") == "true"
-    assert "years ago" in page.locator("time").inner_text()
+    expect(page.get_by_text("Second", exact=True)).to_be_visible()
+    expect(page.get_by_role("tab", name="Two")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("time")).to_contain_text("years ago")
     assert "12:04:05" in page.locator("time").get_attribute("title")
     page.get_by_text("Your account").focus()
     page.locator(".menu summary").press("Enter")
-    assert page.get_by_role("button", name="Sign out").is_visible()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
     page.keyboard.press("Escape")
-    assert not page.get_by_role("button", name="Sign out").is_visible()
+    expect(page.get_by_role("button", name="Sign out")).not_to_be_visible()
 
 
 def test_base_js_asks_before_a_loss_and_reports_errors(parts, visit):
@@ -60,7 +61,7 @@ def test_base_js_asks_before_a_loss_and_reports_errors(parts, visit):
     page.evaluate("""async () => { const base = await import('/static/base.js');
       window.answer = base.confirmed({title: 'Retire Pulse', text: 'It stops now.', yes: 'Retire',
         typed: 'Pulse', typedLabel: 'Type Pulse'}); }""")
-    assert page.get_by_role("button", name="Retire").is_disabled()
+    expect(page.get_by_role("button", name="Retire")).to_be_disabled()
     page.get_by_label("Type Pulse").fill("Pulse")
     page.get_by_role("button", name="Retire").click()
     assert page.evaluate("window.answer") is True
@@ -68,7 +69,7 @@ def test_base_js_asks_before_a_loss_and_reports_errors(parts, visit):
       try { await base.send('POST', '/api/v1/customers/acme/employees', {name: ''}); }
       catch (error) { base.toast(error.message, {kind: 'bad'}); return error.status; } }""")
     assert message == 422
-    assert "Some fields are not right" in page.get_by_role("status").inner_text()
+    expect(page.get_by_role("status")).to_contain_text("Some fields are not right")
     ann.shot("toast")
     page.context.clear_cookies()
     page.evaluate("""async () => { const base = await import('/static/base.js');

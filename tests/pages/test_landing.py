@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from playwright.sync_api import expect
 
 from state_repo import changes
 from state_repo.documents import Plan, PlanLimits, SeatRange
@@ -34,7 +35,7 @@ def open_site(site):
 def test_the_landing_page_is_accessible_and_fits(open_site, visit, viewport, scheme):
     stranger = visit(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
     stranger.go("/")
-    assert stranger.page.get_by_role("heading", level=1).is_visible()
+    expect(stranger.page.get_by_role("heading", level=1)).to_be_visible()
     assert stranger.violations() == []
     assert stranger.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     name = f"landing-{scheme}-{'phone' if viewport is PHONE else 'desktop'}"
@@ -55,8 +56,8 @@ def test_sign_up_takes_one_step_and_the_questions_open_by_keyboard(open_site, vi
     stranger.go("/")
     page = stranger.page
     page.get_by_text("Is it a person?").press("Enter")
-    assert page.get_by_text("You work with it", exact=False).or_(
-        page.get_by_text("It is a program")).first.is_visible()
+    expect(page.get_by_text("You work with it", exact=False).or_(
+        page.get_by_text("It is a program")).first).to_be_visible()
     page.get_by_label("Company e-mail").first.fill("sam+x@acme.example")
     page.keyboard.press("Enter")
     page.wait_for_url("**/sign-up?email=sam%2Bx%40acme.example")
@@ -65,7 +66,7 @@ def test_sign_up_takes_one_step_and_the_questions_open_by_keyboard(open_site, vi
 def test_without_a_catalogue_no_price_is_named(site, visit):
     stranger = visit()
     stranger.go("/")
-    assert stranger.page.get_by_text("Prices are set by your operator").is_visible()
+    expect(stranger.page.get_by_text("Prices are set by your operator")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -75,7 +76,7 @@ def test_an_error_has_a_way_out(site, visit, scheme):
     assert stranger.violations() == []
     stranger.shot(f"error-{scheme}-phone")
     stranger.page.get_by_role("link", name="To the first page").click()
-    assert stranger.page.get_by_role("heading", name="How it works").is_visible()
+    expect(stranger.page.get_by_role("heading", name="How it works")).to_be_visible()
     stranger.go("/sign-in")
     assert stranger.violations() == []
     stranger.shot(f"sign-in-{scheme}-phone")
@@ -86,7 +87,7 @@ def test_an_error_has_a_way_out(site, visit, scheme):
 def test_the_legal_pages(site, visit, path, scheme):
     stranger = visit(color_scheme=scheme, viewport=PHONE)
     stranger.go(path)
-    assert stranger.page.get_by_text("A template for the operator").is_visible()
+    expect(stranger.page.get_by_text("A template for the operator")).to_be_visible()
     assert stranger.violations() == []
     assert stranger.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     stranger.shot(f"{path[1:]}-{scheme}", full=True)

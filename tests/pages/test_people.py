@@ -8,6 +8,7 @@ import zipfile
 
 import pyotp
 import pytest
+from playwright.sync_api import expect
 
 from tests.pages.conftest import LOOKS, PASSWORD, PHONE, SIZES
 from webapp import mail
@@ -56,13 +57,13 @@ def test_from_the_form_to_the_company(site, visit, post, viewport):
     carl = visit(viewport=viewport, color_scheme="dark" if viewport is PHONE else "light")
     page = carl.page
     carl.go("/sign-up?email=carl@cube.test&plan=team")
-    assert page.get_by_label("E-mail").input_value() == "carl@cube.test"
+    expect(page.get_by_label("E-mail")).to_have_value("carl@cube.test")
     fill(page, Company="Cube & Sons", Your_name="Carl", Password="password123")
     page.get_by_text("one of the first that anybody would try").wait_for()
     fine(carl, "sign-up-weak", viewport)
     page.get_by_role("button", name="Start").click()
     page.get_by_text("fields that are marked").wait_for()
-    assert page.get_by_label("Company").input_value() == "Cube & Sons"
+    expect(page.get_by_label("Company")).to_have_value("Cube & Sons")
     page.get_by_label("Password").fill(GOOD)
     page.get_by_text("Strong.").wait_for()
     fine(carl, "sign-up", viewport)
@@ -75,7 +76,7 @@ def test_from_the_form_to_the_company(site, visit, post, viewport):
     page.keyboard.press("Enter")
     page.wait_for_url(lambda url: "/sign-up" not in url)
     carl.go("/settings")
-    assert page.get_by_label("Company’s name").input_value() == "Cube & Sons"
+    expect(page.get_by_label("Company’s name")).to_have_value("Cube & Sons")
     with site.app.app_context():
         from webapp import accounts
         assert accounts.find("carl@cube.test").time_zone != ""
@@ -181,7 +182,7 @@ def test_inviting_joining_and_removing(site, visit, post, viewport):
     ben.page.wait_for_url(lambda url: "/join" not in url)
     ben.go("/settings/people")
     ben.page.get_by_text("ann@acme.test").wait_for()
-    assert ben.page.get_by_role("button", name="Invite").count() == 0
+    expect(ben.page.get_by_role("button", name="Invite")).to_have_count(0)
     fine(ben, "members-as-viewer", viewport)
 
     page.reload()
@@ -249,7 +250,7 @@ def test_company_notifications_and_data(site, visit, viewport, scheme):
     page.get_by_label("A budget is nearly spent").uncheck()
     page.get_by_role("button", name="Save").click()
     page.get_by_text("Saved.").wait_for()
-    assert not page.get_by_label("A budget is nearly spent").is_checked()
+    expect(page.get_by_label("A budget is nearly spent")).not_to_be_checked()
     fine(ann, f"notifications-{scheme}", viewport)
     ann.go("/settings/data")
     fine(ann, f"data-{scheme}", viewport)
