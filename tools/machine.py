@@ -62,9 +62,18 @@ def packages(extra: dict[str, str] | None = None) -> None:
             policy.unlink()
 
 
+# What is locked, and nothing else (see tools/lock.py).
+PIP = ("-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps")
+
+
+def lock_of(requirements: Path) -> Path:
+    return requirements.with_suffix(".lock")
+
+
 def environment(requirements: tuple[str, ...]) -> None:
-    """The virtual environment with the pinned requirements; nothing is done when they are in."""
-    texts = "".join((ROOT / name).read_text() for name in requirements)
+    """The virtual environment with the locked requirements; nothing is done when they are in."""
+    locks = [lock_of(ROOT / name) for name in requirements]
+    texts = "".join(lock.read_text() for lock in locks)
     stamp = VENV / f".installed-{'-'.join(requirements)}"
     digest = hashlib.sha256((texts + sys.version).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest and PYTHON.exists():
@@ -72,10 +81,7 @@ def environment(requirements: tuple[str, ...]) -> None:
     hint = "check the network and pip's index, then run this again"
     if not PYTHON.exists():
         run([sys.executable, "-m", "venv", str(VENV)], "apt-get install python3-venv")
-    command = [str(PYTHON), "-m", "pip", "install", "--quiet"]
-    for name in requirements:
-        command += ["-r", str(ROOT / name)]
-    run(command, hint)
+    run([str(PYTHON), *PIP, *(f"--requirement={lock}" for lock in locks)], hint)
     stamp.write_text(digest)
 
 

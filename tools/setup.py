@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from state_repo.instance import FIREWALL_CHAINS, Instance
-from tools import frontend, images, machine, processes
+from tools import frontend, images, lock, machine, processes
 from tools.machine import BUILD, PYTHON, ROOT
 from tools.steps import StepError, run, step
 
@@ -252,6 +252,9 @@ def main(arguments: list[str]) -> int:
         return test(["long"])
     elif verb == "lint":
         return lint()
+    elif verb == "lock":
+        install()
+        lock.lock(upgrade="--upgrade" in rest)
     elif verb == "bench":
         return bench()
     else:
