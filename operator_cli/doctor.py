@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import http.client
+import os
+import re
 import shutil
 import socket
 import struct
@@ -179,9 +181,13 @@ def _walls(instance: Instance) -> Iterator[Finding]:
     except (OSError, IndexError):
         return  # that it does not run is said elsewhere
     confined = "CapEff:\t0000000000000000" in flags and "NoNewPrivs:\t1" in flags
-    yield Finding("web app is confined", "ok" if confined else "warn",
-                  "no Docker socket, no secrets" if confined else "it runs without walls",
-                  "" if confined else "install bubblewrap, then `make down` and `make run`")
+    user = re.search(r"^Uid:\t(\d+)", flags, re.MULTILINE)
+    alone = user is not None and int(user[1]) != os.geteuid()
+    yield Finding("web app is confined", "ok" if confined and alone else "warn",
+                  "it runs without walls" if not confined else "no Docker socket, no secrets, "
+                  + ("a user of its own" if alone else "but as the reconciler's user"),
+                  "" if confined and alone else "`make down` and `make run` as root, with "
+                  "bubblewrap and setpriv (util-linux) installed")
 
 
 def _swap(instance: Instance) -> Iterator[Finding]:

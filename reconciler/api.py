@@ -1,6 +1,6 @@
 """The internal API: what only the reconciler can reach.
 
-On a unix socket (mode 0600), JSON for the web app and `iw`; on a loopback port, what Prometheus
+On a unix socket (mode 0660), JSON for the web app and `iw`; on a loopback port, what Prometheus
 reads: /metrics, /healthz, and /targets for its HTTP service discovery.
 """
 
@@ -212,7 +212,7 @@ class Doors:
 
 
 def _listen(path: Path) -> socket.socket:
-    """A unix socket for this user alone."""
+    """A unix socket for this user and its folder's group: the web app's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -221,6 +221,8 @@ def _listen(path: Path) -> socket.socket:
         listener.bind(str(path))
     finally:
         os.umask(old)
+    os.chown(path, -1, path.parent.stat().st_gid)
+    path.chmod(0o660)
     return listener
 
 

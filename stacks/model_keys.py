@@ -20,8 +20,8 @@ from stacks.providers.servicer import Inputs, Kind
 from stacks.secret_files import existing, remove_secret, secret
 from state_repo import StateRepoError
 from state_repo.documents import Customer, Employee
+from state_repo.files import read_secret
 from state_repo.instance import Instance
-from state_repo.secret_file import read_secret
 
 UID = 10005
 FOLDER = "config/model_proxy/keys"

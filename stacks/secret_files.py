@@ -10,8 +10,8 @@ import re
 import secrets
 
 from stacks import StackError
+from state_repo.files import SecretError, read_secret, write_secret
 from state_repo.instance import Instance
-from state_repo.secret_file import SecretError, read_secret, write_secret
 
 _REFERENCE = re.compile(r"@secret:([a-z0-9-]+)@")
 

@@ -27,6 +27,7 @@ from sqlalchemy.exc import (
 )
 
 from state_repo import StateRepoError
+from state_repo.files import shared_file
 from state_repo.instance import Instance
 
 PATIENCE_S = 15.0  # how long a writer waits for the others
@@ -132,6 +133,6 @@ def _alone(url: str) -> Iterator[None]:
         return
     path = Path(parsed.database)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f"{path.name}.migrating"), "w") as lock:
+    with shared_file(path.with_name(f"{path.name}.migrating")) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

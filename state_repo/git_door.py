@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from state_repo import StateRepoError
+from state_repo.files import shared_file
 
 log = logging.getLogger(__name__)
 BRANCH = "refs/heads/main"
@@ -160,7 +161,7 @@ def flocked(path: Path, patience_s: float) -> Iterator[None]:
         GitLockedError: somebody else held it for `patience_s` seconds.
     """
     until = time.monotonic() + patience_s
-    with open(path, "a") as file:
+    with shared_file(path) as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

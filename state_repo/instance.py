@@ -112,7 +112,12 @@ class Instance:
     @property
     def database_url(self) -> str:
         return (os.environ.get("DATABASE_URL") or self.database
-                or f"sqlite:///{self.data / 'instantworker.db'}")
+                or f"sqlite:///{self.database_path}")
+
+    @property
+    def database_path(self) -> Path:
+        """SQLite's file, in a folder of its own: who writes to it makes files beside it."""
+        return self.data / "database" / "instantworker.db"
 
     @property
     def state_remote(self) -> str | None:

@@ -6,6 +6,7 @@ asking git's own process.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import stat
@@ -18,6 +19,7 @@ from git.objects.fun import tree_entries_from_data, tree_to_stream
 from gitdb import IStream, LooseObjectDB
 from gitdb.util import bin_to_hex, hex_to_bin
 
+from state_repo.files import share
 from state_repo.parsing import MAX_BYTES
 
 Files = Mapping[str, str | None]  # path to new text; None: it goes
@@ -35,6 +37,11 @@ class Objects:
         self._newest = ("", b"")  # the commit last asked for, with its tree
 
     def write(self, kind: str, data: bytes) -> bytes:
+        name = hashlib.sha1(f"{kind} {len(data)}\0".encode() + data, usedforsecurity=False)
+        folder = self._path / "objects" / name.hexdigest()[:2]
+        if not folder.exists():  # gitdb would make it for this process's user alone
+            folder.mkdir(exist_ok=True)
+            share(folder)
         # GitPython's own way starts a process an object; gitdb's, which it is made of, none.
         return LooseObjectDB.store(self._repo.odb, IStream(kind.encode(), len(data),
                                                            io.BytesIO(data))).binsha

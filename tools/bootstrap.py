@@ -26,9 +26,10 @@ from state_repo.documents import (
     Platform,
     SeatRange,
 )
+from state_repo.files import write_secret
 from state_repo.instance import LABEL_INSTANCE, PORTS, Instance, InstanceError
-from state_repo.secret_file import write_secret
 from state_repo.store import Author, Store
+from tools import processes
 from tools.ports import free_ports
 from webapp import accounts
 
@@ -83,6 +84,7 @@ def instance(data: Path, prefix: str | None = None) -> Instance:
 
 def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> None:
     """The state repo's first commits, and the demo's login."""
+    move_database(made)
     store = Store.open_or_create(made, check_customer)
     if not made.state_remote:
         store.install_hooks()
@@ -115,6 +117,24 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
     if not password.exists():
         write_secret(password, secrets.token_urlsafe(12) + "\n")
     accounts.ensure(made, DEMO_EMAIL, password.read_text().strip(), customer="acme", role="owner")
+
+
+def move_database(made: Instance) -> None:
+    """Once the database lay in the data folder itself: an instance of that time is brought over.
+
+    Raises:
+        InstanceError: somebody has it open.
+    """
+    old = made.data / made.database_path.name
+    if not old.exists():
+        return
+    if any(processes.pid_of(made.data, name) for name in processes.NAMES):
+        raise InstanceError(f"{old} moves to {made.database_path}, and this instance still runs: "
+                            "`make down`, then `make run`")
+    made.database_path.parent.mkdir(exist_ok=True)
+    for end in ("-wal", "-shm", ""):  # the database itself last: then the move is over
+        if (beside := old.with_name(old.name + end)).exists():
+            beside.rename(made.database_path.with_name(beside.name))
 
 
 def followed(named: Mapping[str, str], built: Mapping[str, str], last: Mapping[str, str]

@@ -93,7 +93,7 @@ def test_a_lost_database_lets_nobody_be_stopped_either(house, tmp_path):
     ids = house.hire("acme", 9)
     house.settle()
     house.r.stop(5)
-    with sqlite3.connect(tmp_path / "instantworker.db") as database:
+    with sqlite3.connect(tmp_path / "database" / "instantworker.db") as database:
         for table in ("applied", "stacks", "employees"):
             database.execute(f"DELETE FROM {table}")
     house.edit("acme", ids[:7], state="paused")
@@ -139,7 +139,7 @@ def test_a_look_that_raises_in_the_failure_path_ends_nobody(house):
 def test_a_database_that_is_away_stops_no_repair_and_is_told_later(house, tmp_path):
     ids = house.hire("acme", 2)
     house.settle()
-    locker = sqlite3.connect(tmp_path / "instantworker.db", isolation_level=None)
+    locker = sqlite3.connect(tmp_path / "database" / "instantworker.db", isolation_level=None)
     locker.execute("BEGIN IMMEDIATE")
     del house.world.containers[ids[0]]
     house.turn(2)

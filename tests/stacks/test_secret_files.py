@@ -14,8 +14,8 @@ from stacks.identity import key_name
 from stacks.model_keys import grant, is_registered
 from stacks.secret_files import existing, resolved, secret
 from state_repo.documents import Customer
+from state_repo.files import SecretError, read_secret, write_secret
 from state_repo.instance import Instance
-from state_repo.secret_file import SecretError, read_secret, write_secret
 from tests.reconciler.examples import employee
 
 

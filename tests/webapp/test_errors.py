@@ -77,7 +77,7 @@ def test_a_locked_database_is_told_as_such_and_nothing_is_changed(tmp_path, monk
     client = create_app(Settings(instance)).test_client()
     accounts.ensure(instance, "eng@iw.test", PASSWORD, customer=None, role="engineer")
     who = {"email": "eng@iw.test", "password": PASSWORD}
-    locker = sqlite3.connect(tmp_path / "instantworker.db", isolation_level=None)
+    locker = sqlite3.connect(tmp_path / "database" / "instantworker.db", isolation_level=None)
     locker.execute("BEGIN EXCLUSIVE")
     answer = client.post("/api/v1/session", json=who)
     assert answer.status_code == 503, answer.text

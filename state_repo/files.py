@@ -1,10 +1,14 @@
-"""Secrets as files of mode 0600: written whole or not at all; an empty one is none."""
+"""Files with the right owners: secrets, of mode 0600, written whole or not at all; and files that
+two of our processes share, which run as different users."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
+from typing import TextIO
 
 from state_repo import StateRepoError
 
@@ -57,3 +61,21 @@ def write_secret(path: Path, text: str, *, replace: bool = True) -> bool:
         return True
     finally:
         Path(fresh).unlink(missing_ok=True)
+
+
+def shared_file(path: Path) -> TextIO:
+    """Opens a file to append to, such as a lock; makes it, if need be, for all who may write into
+    its folder."""
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o660), "a")
+    if os.fstat(file.fileno()).st_uid == os.geteuid():
+        share(path)
+    return file
+
+
+def share(path: Path) -> None:
+    """Gives a file or folder of this user's to its folder's group, as far as that may write."""
+    folder = path.parent.stat()
+    with contextlib.suppress(PermissionError):  # a group that this user is not in
+        os.chown(path, -1, folder.st_gid)
+    path.chmod(stat.S_IMODE(folder.st_mode) if path.is_dir() else
+               0o660 if folder.st_mode & stat.S_IWGRP else 0o600)
