@@ -220,6 +220,8 @@ async def _besieged(instance: Instance, seeded: Seeded) -> dict[str, list[float]
         with suppress(OSError):
             reader, writer = await opened(
                 "POST /api/v1/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                # Each from an address of its own, so that each password is hashed.
+                f"X-Forwarded-For: 10.0.{number // 250 % 250}.{number % 250}\r\n"
                 f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}")
             await asyncio.wait_for(reader.read(), 20)
             writer.close()

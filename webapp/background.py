@@ -33,6 +33,7 @@ def start(app: Flask) -> threading.Event:
         billing, billing_check.ledger(billing)))
     _every(60.0, "closures", over, lambda: company.finish_due(app))
     _every(6 * 3600.0, "retired long ago", over, lambda: _forget_retired(app))
+    _every(3600.0, "attempts", over, app.extensions["iw_throttles"].book.forget_old)
     if app.extensions["iw_mail"].url is None:
         log.info("No mail server is set (IW_SMTP_URL): mails are written here.")
     return over

@@ -44,7 +44,7 @@ from webapp.settings import Settings
 from webapp.settings_pages import settings_pages
 from webapp.sign_up import sign_up_pages
 from webapp.team_pages import team_pages
-from webapp.throttle import Throttles
+from webapp.throttle import Book, Throttles
 
 # Their routes are the API's: importing them adds them.
 API = (company, content, export, knowledge, onboarding, quizzes, tokens, workspace)
@@ -68,11 +68,11 @@ def create_app(settings: Settings) -> Flask:
     db.init_app(app)
     with app.app_context():
         tune(db.engine)
+        app.extensions["iw_throttles"] = Throttles(Book(db.engine))
     app.extensions["iw_status"] = status
     app.extensions["iw_store"] = team.open_store(instance)
     app.extensions["iw_billing"] = billing_of(settings, app.extensions["iw_store"], status,
                                               tell=billing_mail.teller(app))
-    app.extensions["iw_throttles"] = Throttles()
     app.extensions["iw_ended"] = Counter()
     app.extensions["iw_mail"] = mail.Server(
         settings.smtp_url, settings.mail_from or mail.default_sender(instance.domain))

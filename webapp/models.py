@@ -211,3 +211,13 @@ class EdgeSession(_Proof):
     host: Mapped[str] = mapped_column(String(255))
     session_id: Mapped[str] = mapped_column(String(64), index=True)
     account: Mapped[Account] = relationship(lazy="joined")
+
+
+class Attempts(db.Model):  # type: ignore[name-defined, misc]
+    """When something was tried (`throttle`). `key`: a digest; `times`: JSON, seconds of the clock;
+    `until`: when the row may go."""
+
+    __tablename__ = "attempts"
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    times: Mapped[str] = mapped_column(Text)
+    until: Mapped[float] = mapped_column(index=True)

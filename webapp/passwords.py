@@ -8,19 +8,36 @@ with a year behind it, is refused as well.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from zxcvbn import zxcvbn
 
+from webapp.errors import Problem
+
 LEAST, MOST = 10, 200
 ENOUGH = 3  # of zxcvbn's 0 to 4: safe from somebody who has the hashes, for a good while
 _LOOKED_AT = 72  # more is slow to estimate, and long enough anyway
 _HASHER = PasswordHasher()
-# Each hash takes 64 MB: more at once than there are cores would only take memory.
-_AT_ONCE = threading.BoundedSemaphore(4)
+
+
+def _give_way() -> None:
+    """Of all threads, those that hash run last: no page waits for strangers who guess."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+
+
+# Each hash takes 64 MB and four threads of its own, which are as nice as this one: more at once
+# than there are processors would only take memory.
+_AT_ONCE = os.cpu_count() or 1
+_AT_WORK = ThreadPoolExecutor(_AT_ONCE, "argon2", initializer=_give_way)
+_PLACES = threading.BoundedSemaphore(4 * _AT_ONCE)
 # zxcvbn keeps what is known of the person in a global.
 _ESTIMATES = threading.Lock()
 # Checked where there is no account, so that a stranger can't tell by the time it takes.
@@ -37,18 +54,33 @@ WORDS = {
 }
 
 
+@contextmanager
+def place() -> Iterator[None]:
+    """A place among those whose passwords are looked at, for what strangers may ask. However many
+    guess at once, nobody waits long, and the threads that answer pages are not all theirs.
+
+    Raises:
+        Problem: 503, none is free.
+    """
+    if not _PLACES.acquire(blocking=False):
+        raise Problem(503, "busy", "Very many people sign in at this moment. Try again in a few "
+                      "seconds.")
+    try:
+        yield
+    finally:
+        _PLACES.release()
+
+
 def hashed(password: str) -> str:
-    with _AT_ONCE:
-        return _HASHER.hash(password)
+    return _AT_WORK.submit(lambda: _HASHER.hash(password)).result()
 
 
 def matches(kept: str | None, password: str) -> bool:
     """Takes as long when nothing is kept."""
-    with _AT_ONCE:
-        try:
-            _HASHER.verify(kept or _NOBODY, password[:4096])
-        except (VerificationError, InvalidHashError):
-            return False
+    try:
+        _AT_WORK.submit(lambda: _HASHER.verify(kept or _NOBODY, password[:4096])).result()
+    except (VerificationError, InvalidHashError):
+        return False
     return kept is not None
 
 

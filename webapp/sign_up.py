@@ -105,16 +105,18 @@ def sign_up() -> Any:
         return render_template("sign_up.html", given=form, wrong=wrong,
                                seats=starting_seats(team.platform())), 422
     signing.refuse_if_too_many(signing.throttles().flood.take(request.remote_addr or ""))
+    with passwords.place():
+        kept = passwords.hashed(password)
     wanted = SignUp(email=form["email"].lower(), name=form["name"], company=form["company"],
-                    password_hash=passwords.hashed(password), plan=form["plan"],
+                    password_hash=kept, plan=form["plan"],
                     time_zone=known_zone(form["time_zone"]), expires_at=now() + LASTS)
     if current_app.config["LOCAL"] and accounts.find(form["email"]) is None:
         owner = found_company(wanted, verified=False)
         mail.send("verify", owner.email)
         db.session.commit()
         return _let_in(owner, form["plan"])
-    db.session.execute(delete(SignUp).where(SignUp.expires_at < now()))
     if signing.throttles().mailbox.take(wanted.email) == 0:
+        db.session.execute(delete(SignUp).where(SignUp.expires_at < now()))
         db.session.add(wanted)
         db.session.flush()
         mail.send("sign_up", wanted.email, id=wanted.id)

@@ -14,7 +14,7 @@ from datetime import timedelta
 from flask import Response, current_app, request
 from sqlalchemy import ColumnElement, delete, select
 
-from webapp import accounts
+from webapp import accounts, passwords
 from webapp.access import cookie_name, visitor
 from webapp.errors import Problem
 from webapp.models import (
@@ -51,11 +51,13 @@ def prove(email: str, password: str) -> Account:
     """Whose e-mail and password these are.
 
     Raises:
-        Problem: 401, or 429 after too many failures. Never says which of the two was wrong.
+        Problem: 401, 429 after too many failures, or 503 when too many try at once. Never says
+            which of the two was wrong.
     """
     key, address = email.strip().lower(), request.remote_addr or ""
-    refuse_if_too_many(throttles().sign_in.take(key, address))
-    account = accounts.verify(email, password)
+    with passwords.place():
+        refuse_if_too_many(throttles().sign_in.take(key, address))
+        account = accounts.verify(email, password)
     if account is None:
         raise Problem(401, "wrong_credentials", "E-mail or password is not right.")
     throttles().sign_in.succeeded(key, address)

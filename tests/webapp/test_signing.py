@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import timedelta
 from urllib.parse import urlsplit
 
 import pyotp
 import pytest
+from sqlalchemy import func, select
 
 from state_repo.instance import PORTS, Instance
 from tests.webapp.conftest import PASSWORD
@@ -16,9 +20,9 @@ from tests.webapp.test_people import GOOD, Post
 from webapp import accounts, passwords, second_factor
 from webapp.access import IDLE, safe_next
 from webapp.factory import create_app
-from webapp.models import LoginSession, db, digest, now
+from webapp.models import Attempts, LoginSession, db, digest, now
 from webapp.settings import Settings
-from webapp.throttle import GrowingDelay, SignInThrottle, Throttle
+from webapp.throttle import Book, GrowingDelay, SignInThrottle, Throttle
 from webapp.tokens import device
 
 ANN = {"email": "ann@acme.test", "password": PASSWORD}
@@ -280,18 +284,23 @@ class Clock:
         return self.now
 
 
-def test_a_throttle_lets_go_again():
-    clock = Clock()
-    throttle = Throttle(2, 60, clock)
+@pytest.fixture
+def book(house):
+    """Of a clock that stands still."""
+    with house.app.app_context():
+        return Book(db.engine, Clock())
+
+
+def test_a_throttle_lets_go_again(book):
+    throttle, clock = Throttle(book, "t", 2, 60), book.clock
     assert throttle.take("a") == throttle.take("a") == 0
     assert throttle.take("a") == 60 and throttle.take("b") == 0
     clock.now += 60
     assert throttle.take("a") == 0
 
 
-def test_a_growing_delay_never_locks_out_for_good():
-    clock = Clock()
-    delay = GrowingDelay(free=2, most_s=300, clock=clock)
+def test_a_growing_delay_never_locks_out_for_good(book):
+    delay, clock = GrowingDelay(book, "d", free=2, most_s=300), book.clock
     waits = []
     for _ in range(14):
         while wait := delay.take("a"):
@@ -300,9 +309,8 @@ def test_a_growing_delay_never_locks_out_for_good():
     assert waits[:4] == [1, 2, 4, 8] and max(waits) == 300
 
 
-def test_strangers_do_not_keep_out_who_signed_in_from_there_before():
-    clock = Clock()
-    throttle = SignInThrottle(clock)
+def test_strangers_do_not_keep_out_who_signed_in_from_there_before(book):
+    throttle = SignInThrottle(book)
     assert throttle.take("ann", "home") == 0
     throttle.succeeded("ann", "home")
     for n in range(40):
@@ -311,11 +319,42 @@ def test_strangers_do_not_keep_out_who_signed_in_from_there_before():
     assert throttle.take("ann", "home") == 0
 
 
-def test_one_address_can_not_try_everybody():
-    throttle = SignInThrottle(Clock())
+def test_one_address_can_not_try_everybody(book):
+    throttle = SignInThrottle(book)
     waits = [throttle.take(f"somebody{n}", "10.0.0.1") for n in range(60)]
     assert waits[:50] == [0] * 50 and waits[50] > 0
     assert throttle.take("somebody1", "10.0.0.2") == 0
+
+
+def test_brakes_outlast_a_restart_and_hold_under_concurrency(book):
+    def guess(_: int) -> bool:
+        return Throttle(Book(book._engine, book.clock), "t", 5, 300).take("ann") == 0
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(guess, range(40))) == 5
+    book.clock.now += 301
+    book.forget_old()
+    with book._engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(Attempts)) == 0
+
+
+def test_who_finds_no_place_is_told_so_at_once_and_has_not_tried(house):
+    places = 4 * (os.cpu_count() or 1)
+    with ExitStack() as held:
+        for _ in range(places):
+            held.enter_context(passwords.place())
+        for _ in range(20):
+            answer = house.client().post("/api/v1/session", json=ANN)
+            assert (answer.status_code, answer.json["error"]["code"]) == (503, "busy")
+        page = house.client().post("/sign-in", data=ANN)
+        assert page.status_code == 503 and "Try again in a few seconds" in page.text
+    assert house.client().post("/api/v1/session", json=ANN).status_code == 200
+
+
+def test_nobody_is_named_among_the_attempts(house):
+    house.client().post("/api/v1/session", json={"email": "ann@acme.test", "password": "wrong"})
+    with house.app.app_context():
+        rows = db.session.scalars(select(Attempts)).all()
+        assert len(rows) == 3 and all(len(row.key) == 64 and "ann" not in row.times for row in rows)
 
 
 def test_a_wrong_password_takes_as_long_as_no_account():
