@@ -49,7 +49,8 @@ def start(data: Path, name: str, env: dict[str, str] | None = None) -> int:
         told, tells = os.pipe()
         try:
             process = subprocess.Popen(
-                [*walls, *(["--info-fd", str(tells)] if walls else []), *command], cwd=ROOT,
+                [*walls[:1], *(["--info-fd", str(tells)] if walls else []), *walls[1:],
+                 *command], cwd=ROOT,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env=os.environ | (env or {}), pass_fds=[tells] if walls else [])
         finally:
