@@ -14,6 +14,7 @@ from pathlib import Path
 
 from policies.documents import check_customer, check_platform
 from state_repo.documents import Violation, worsened
+from state_repo.git_door import BRANCH
 from state_repo.parsing import DocumentError
 from state_repo.store import Store
 
@@ -34,6 +35,17 @@ def violations_of(store: Store, old: str, new: str) -> list[Violation]:
         return list(error.violations)
 
 
+def may_push(store: Store, ref: str) -> bool:
+    """Whether a ref takes pushes: main does where platform.yaml says so, where there is none yet,
+    and where it can't be read, so that a push can mend it."""
+    if ref != BRANCH or store.head() is None:
+        return True
+    try:
+        return store.platform().review.direct_pushes
+    except DocumentError:
+        return True
+
+
 def main(arguments: list[str]) -> int:
     ref, old, new = arguments
     if not _BRANCH.fullmatch(ref) or ".." in ref:
@@ -42,7 +54,17 @@ def main(arguments: list[str]) -> int:
         return 1
     if new == _NOTHING:  # a branch is removed; git itself refuses that of main
         return 0
-    found = violations_of(Store(Path.cwd(), rules=check_customer), old, new)
+    store = Store(Path.cwd(), rules=check_customer)
+    if not may_push(store, ref):
+        print("main takes no pushes: nothing was accepted. Push a branch "
+              "(git push origin HEAD:<name>) and have it reviewed under Changes in the dashboard; "
+              "or let main take pushes: ./iw review --direct-pushes on")
+        return 1
+    if ref == BRANCH and old != _NOTHING and not store.is_ancestor(old, new):
+        print("this would rewrite main's history (non-fast-forward): nothing was accepted. "
+              "Fetch, rebase onto origin/main, and push again.")
+        return 1
+    found = violations_of(store, old, new)
     for violation in found:
         print(violation)
     if found:

@@ -1,14 +1,12 @@
-"""What the internal API answers: plans, drift, logs, and an engineer's word to the loop."""
+"""What the internal API answers: drift, logs, and an engineer's word to the loop."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from policies.pack import hosted
-from policies.resources import Tenant
 from reconciler import ReconcilerError
-from reconciler.decide import PLATFORM, Confirmed, Wanted, is_expired, stack_of
+from reconciler.decide import Confirmed, stack_of
 from reconciler.loop import WORKERS, Reconciler
 from reconciler.probe import CHAT_PORT, thumbnail
 from stacks import cgroup
@@ -17,47 +15,6 @@ from stacks import cgroup
 class Answers:
     def __init__(self, reconciler: Reconciler) -> None:
         self._r = reconciler
-
-    def plan(self, customer: str | None = None) -> dict[str, Any]:
-        """What the newest commit would change, without changing it.
-
-        Raises:
-            ReconcilerError: no such customer.
-        """
-        r = self._r
-        snapshot = r.store.snapshot(r.store.head())
-        if customer is not None and customer not in snapshot.customers:
-            raise ReconcilerError(f"there is no customer {customer}; see `iw status`")
-        programs, tenants = {}, dict[str, Tenant]()
-        diagnostics: list[str] = []
-        if customer is None:
-            programs[PLATFORM] = r.world.platform_program(snapshot.platform)
-        kept = r.turn.decision.kept if r.turn else {}
-        lost = r.turn.decision.lost if r.turn else {}
-        for state in snapshot.customers.values():
-            if customer not in (None, state.id):
-                continue
-            if state.violations:
-                diagnostics += map(str, state.violations)
-                continue
-            expired = frozenset(
-                e.id for e in state.employees.values() if r.turn and is_expired(
-                    e, snapshot.platform.grace_days, r.turn.now))
-            nobody: frozenset[str] = frozenset()
-            wanted = Wanted(snapshot.platform, state, kept.get(state.id, nobody), expired,
-                            lost.get(state.id, nobody))
-            programs[stack_of(state.id)] = r.world.customer_program(wanted)
-            tenants[f"customer-{state.id}"] = r.world.tenant_of(wanted)
-        changes: list[dict[str, Any]] = []
-        # A policy pack of its own: what may be planned says nothing of what may be run now.
-        with hosted(lambda stack: tenants.get(stack) or r.world.tenant(stack),
-                    r.instance.run_path) as policy_pack:
-            for stack, program in programs.items():
-                run = r.engine.preview(stack.replace("/", "-"), program, refresh=True,
-                                       policy_pack=policy_pack)
-                changes += [change.as_json() | {"stack": stack} for change in run.changes]
-                diagnostics += [*run.violations, *run.errors]
-        return {"commit": snapshot.commit, "changes": changes, "diagnostics": diagnostics}
 
     def drift(self) -> dict[str, Any]:
         look = self._r.world.look(self._r.book.platform, self._r.book.wanted().values(),

@@ -25,9 +25,11 @@ from reconciler import ReconcilerError
 from reconciler.answers import Answers
 from reconciler.content import Content, answer_to
 from reconciler.loop import Reconciler
+from reconciler.plans import Planner
 from reconciler.turns import Turns
 from stacks import StackError
 from state_repo.instance import BULK_SOCKET
+from state_repo.review import NoChangeError
 
 log = logging.getLogger(__name__)
 Handler = Callable[..., Response]
@@ -41,6 +43,7 @@ def as_json(value: Any, status: int = 200) -> Response:
 class InternalApi:
     def __init__(self, reconciler: Reconciler) -> None:
         self._r, self._answers = reconciler, Answers(reconciler)
+        self._planner = Planner(reconciler)
         self._turns = Turns(reconciler.fleet, reconciler.rest)
         self._public = Map([
             Rule("/metrics", endpoint=self.metrics), Rule("/healthz", endpoint=self.healthz),
@@ -84,7 +87,10 @@ class InternalApi:
         return as_json(self._answers.status())
 
     def plan(self, request: Request) -> Response:
-        return as_json(self._answers.plan(request.args.get("customer")))
+        """Of a change under review (`change`), or of the newest commit."""
+        change = request.args.get("change")
+        return as_json(self._planner.change(change) if change is not None
+                       else self._planner.newest(request.args.get("customer")))
 
     def drift(self, request: Request) -> Response:
         return as_json(self._answers.drift())
@@ -145,6 +151,8 @@ class InternalApi:
                 return as_json({"error": error.description}, error.code or 500)
             except StackError as error:
                 return answer_to(error)
+            except NoChangeError as error:
+                return as_json({"error": str(error), "code": "no_change"}, 404)
             except ReconcilerError as error:
                 return as_json({"error": str(error)}, 409)
             except Exception as error:

@@ -45,12 +45,14 @@ class EngineError(ReconcilerError):
 
 @dataclass(frozen=True, slots=True)
 class ResourceChange:
-    """One step of a run: `op` is Pulumi's (create, update, replace, delete, …)."""
+    """One step of a run: `op` is Pulumi's (create, update, replace, delete, …). `values`: of each
+    of the fields that change, what it was and what it becomes, as far as the inputs say."""
 
     op: str
     type: str
     name: str
     fields: tuple[str, ...] = ()
+    values: tuple[tuple[str, Any, Any], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {"op": self.op, "type": self.type, "name": self.name, "fields": list(self.fields)}
@@ -111,7 +113,11 @@ class _Log:
         op = {"create-replacement": "replace", "delete-replaced": "replace"}.get(op, op)
         urn = step["urn"]
         if urn not in self.changes or fields:
-            self.changes[urn] = ResourceChange(op, kind, urn.rpartition("::")[2], fields)
+            old, new = ((step.get(side) or {}).get("inputs") or {} for side in ("old", "new"))
+            roots = dict.fromkeys(re.split(r"[.\[]", name, maxsplit=1)[0] for name in fields)
+            self.changes[urn] = ResourceChange(
+                op, kind, urn.rpartition("::")[2], fields,
+                tuple((name, old.get(name), new.get(name)) for name in roots))
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,9 +220,9 @@ class Reconciler:
             self._release(look)
             drift = {stack: items for stack, items in look.drift.items()
                      if not self.queue.running(stack) and self._ended.get(stack, 0.0) < began}
-            platform_digest = self._platform_digest(snapshot.platform)
+            platform_digest = self.platform_digest(snapshot.platform)
             decision = decide(snapshot, platform_digest, self.book.applied(), self.book.wanted(),
-                              drift, now, seen=_seen(look), confirmed=self.confirmation.read(),
+                              drift, now, seen=seen_of(look), confirmed=self.confirmation.read(),
                               owners=self.book.owners(), before=self._hold)
             self._remember_hold(decision, halted=halt is not None)
             if halt is not None:
@@ -493,7 +493,7 @@ class Reconciler:
 
     # ---- small things ------------------------------------------------------------------------
 
-    def _platform_digest(self, platform: Platform) -> str:
+    def platform_digest(self, platform: Platform) -> str:
         text = repr(platform) + self.world.program_digest
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -505,7 +505,7 @@ class Reconciler:
         self.metrics.duration.labels(kind, phase).observe(seconds)
 
 
-def _seen(look: Look) -> Seen:
+def seen_of(look: Look) -> Seen:
     running = {c.employee: c.customer for c in look.containers or ()
                if c.employee and c.customer and (c.running or c.paused)}
     return Seen(running, None if look.containers is None else look.lost, look.unshared)

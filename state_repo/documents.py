@@ -259,6 +259,15 @@ class Billing:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """How what engineers write reaches main. `direct_pushes`: also by a push to main itself, and
+    not by a reviewed branch alone. `approvals`: how many engineers must agree with a change."""
+
+    direct_pushes: bool = False
+    approvals: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Platform:
     """`images`: by part (employee, model-proxy, edge, dns, monitoring), each by digest.
     `models`: what is offered, by the name that employees use. `plans`: what can be bought, by id,
@@ -276,6 +285,7 @@ class Platform:
     storage: Storage = field(default_factory=Storage)
     plans: dict[str, Plan] = field(default_factory=dict)
     billing: Billing = field(default_factory=Billing)
+    review: Review = field(default_factory=Review)
     warm_per_customer: int = 0
     grace_days: int = 14
 

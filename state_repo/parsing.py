@@ -35,6 +35,7 @@ from state_repo.documents import (
     PlanLimits,
     Platform,
     Resources,
+    Review,
     SeatRange,
     Sleep,
     Storage,
@@ -82,11 +83,16 @@ def parse(text: str, path: str) -> Document:
     return _BUILD[kind](values)
 
 
+def values_of(document: Document) -> dict[str, Any]:
+    """The document as plain values, its defaults written out."""
+    kind = type(document).__name__
+    return {"apiVersion": API_VERSION, "kind": kind, **_PLAIN[kind](document)}
+
+
 def dump(document: Document) -> str:
     """The document's one and only YAML: `parse(dump(d), d.path) == d`."""
-    kind = type(document).__name__
-    values = {"apiVersion": API_VERSION, "kind": kind, **_PLAIN[kind](document)}
-    return yaml.dump(values, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(values_of(document), Dumper=_BlockDumper, sort_keys=False,
+                     allow_unicode=True, width=100)
 
 
 # ---- reading ---------------------------------------------------------------------------------
@@ -359,7 +365,7 @@ def _plain_plan(plan: Plan) -> dict[str, Any]:
 
 _PARTS: dict[str, type[Any]] = {
     "network": NetworkPool, "limits": Limits, "brakes": Brakes, "dns": Dns, "sleep": Sleep,
-    "storage": Storage, "billing": Billing}
+    "storage": Storage, "billing": Billing, "review": Review}
 
 
 def _platform(values: dict[str, Any]) -> Platform:
@@ -383,7 +389,7 @@ def _plain_platform(p: Platform) -> dict[str, Any]:
                    for name, model in sorted(p.models.items())},
         "sleep": _values(p.sleep), "storage": _values(p.storage),
         "plans": {name: _plain_plan(plan) for name, plan in p.plans.items()},
-        "billing": _values(p.billing),
+        "billing": _values(p.billing), "review": _values(p.review),
         "warmPerCustomer": p.warm_per_customer, "graceDays": p.grace_days}}
 
 

@@ -201,6 +201,11 @@ def _platform() -> dict[str, Any]:
             "retentionDays": _number(billing.retention_days, 0, 3650,
                                      "From a subscription's end to the end of its export."),
         }),
+        "review": _object({
+            "directPushes": {"type": "boolean", "default": given.review.direct_pushes,
+                             "description": "true: main itself takes pushes."},
+            "approvals": _number(given.review.approvals, 0, 5, "Engineers who must agree."),
+        }),
         "warmPerCustomer": _number(given.warm_per_customer, 0, 10,
                                    "Blanks kept ready while seats are free."),
         "graceDays": _number(given.grace_days, 0, 3650,

@@ -247,10 +247,17 @@ class Store:
                          ) -> list[CommitInfo]:
         """The commits after `older` up to `newer` that changed something below `path`, the newest
         first, at most `most`. `older` None: of all that there were."""
+        return self._log(f"{older}..{newer}" if older else newer, most, "--", path)
+
+    def commits_between(self, older: str, newer: str, most: int) -> list[CommitInfo]:
+        """The commits that `newer` has and `older` has not, the newest first, at most `most`."""
+        return self._log(f"{older}..{newer}", most)
+
+    def _log(self, which: str, most: int, *more: str) -> list[CommitInfo]:
         # NUL alone can't stand in what people wrote.
         done = self._door.run("log", "-z", "--name-only",
-                              "--format=%x00%H%x00%an%x00%ae%x00%ct%x00%s", f"-{most}",
-                              f"{older}..{newer}" if older else newer, "--", path)
+                              "--format=%x00%H%x00%an%x00%ae%x00%ct%x00%s", f"-{most}", which,
+                              *more)
         found, fields = [], iter(done.stdout.split("\0"))
         for sha in filter(None, fields):
             name, email, at, subject = (next(fields) for _ in range(4))
@@ -309,6 +316,31 @@ class Store:
         raise ConflictError("others changed the state repo every time; nothing was written. "
                             "Try again")
 
+    def draft(self, tree: bytes, head: str, message: str = "", author: Author | None = None
+              ) -> str:
+        """A commit of this tree on top of `head` that no branch holds: what could be. Without an
+        author, the same one for the same tree and head."""
+        with self._guard:
+            return self._write_commit(head, tree, author or Author("", ""), message,
+                                      None if author else 0)
+
+    def adopt(self, tree: bytes, head: str, author: Author, message: str) -> str:
+        """Commits a whole tree on top of `head`, by the same rules as any change.
+
+        Raises:
+            RejectedError: the rules refuse it.
+            ConflictError: `head` is not the newest commit any more; nothing was written.
+        """
+        with flocked(self.path / "writers.lock", _WRITERS_S):
+            made = None
+            if self.head() == head:
+                made = self.draft(tree, head, message, author)
+                if found := self.worse(head, made):
+                    raise RejectedError(found)
+            if made is None or not self._door.swap(made, head):
+                raise ConflictError("main moved meanwhile; nothing was done. Look at it once more")
+        return made
+
     def fetch(self) -> None:
         """Brings the remote's branch here (see `GitDoor.fetch`)."""
         self._door.fetch()
@@ -325,7 +357,7 @@ class Store:
     def install_hooks(self) -> None:
         """Makes a push run the same rules as a commit, and git look at what it brings."""
         for key, value in (("receive.fsckObjects", "true"), ("receive.maxInputSize", "32m"),
-                           ("receive.denyNonFastForwards", "true"),
+                           ("receive.denyNonFastForwards", "false"),  # the hook, for main
                            ("receive.denyDeleteCurrent", "refuse")):
             self._door.run("config", key, value)
         hook = self.path / "hooks" / "update"
@@ -370,10 +402,11 @@ class Store:
         self._check(head, root, customer, files)
         return self._write_commit(head, root, author, message)
 
-    def _write_commit(self, head: str | None, root: bytes, author: Author, message: str) -> str:
+    def _write_commit(self, head: str | None, root: bytes, author: Author, message: str,
+                      at: int | None = None) -> str:
         lines = [f"tree {bin_to_hex(root).decode()}"]
         lines += [f"parent {head}"] if head else []
-        now = f"{int(time.time())} +0000"
+        now = f"{int(time.time()) if at is None else at} +0000"
         lines += [f"author {author} {now}", f"committer {COMMITTER} {now}", "", message, ""]
         return bin_to_hex(self.objects.write("commit", "\n".join(lines).encode())).decode()
 

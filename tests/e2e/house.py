@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import requests
 
 from policies.documents import check_customer
 from state_repo import changes
-from state_repo.documents import Platform
+from state_repo.documents import Platform, Review
 from state_repo.instance import Instance
 from state_repo.status import StatusStore
 from state_repo.store import Author, Store
@@ -33,7 +34,8 @@ class House:
         self.instance = instance
         self.store = Store.open_or_create(instance, check_customer)
         self.store.install_hooks()
-        changes.set_platform(self.store, ENGINEER, "Platform", lambda _: platform)
+        changes.set_platform(self.store, ENGINEER, "Platform", lambda _: replace(
+            platform, review=Review(direct_pushes=True)))
         accounts.prepare(instance)
         self.status = StatusStore(instance.database_url)
         self.status.migrate()

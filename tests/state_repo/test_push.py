@@ -10,12 +10,13 @@ import pytest
 
 from state_repo import changes
 from state_repo.store import Store
-from tests.state_repo.test_store import ANN, filled, git
+from tests.state_repo.test_store import ANN, filled, git, open_main
 
 
 @pytest.fixture
 def store(tmp_path):
     made = filled(tmp_path)
+    open_main(made)
     changes.hire(made, ANN, "acme", "Pulse", "Marketing")
     made.install_hooks()
     return made

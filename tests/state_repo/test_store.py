@@ -12,7 +12,7 @@ import pytest
 
 from policies.documents import check_customer
 from state_repo import changes
-from state_repo.documents import Platform, employee_path
+from state_repo.documents import Platform, Review, employee_path
 from state_repo.git_door import GitDoor
 from state_repo.instance import Instance
 from state_repo.parsing import DocumentError, dump
@@ -32,6 +32,11 @@ def filled(data: Path, seats: int = 10) -> Store:
     changes.set_platform(store, ANN, "Platform", lambda _: Platform(images={"employee": IMAGE}))
     changes.create_customer(store, ANN, "acme", "Acme", seats)
     return store
+
+
+def open_main(store: Store) -> None:
+    """Lets main itself take pushes."""
+    changes.set_platform(store, ANN, "Open", lambda p: replace(p, review=Review(True)))
 
 
 def test_a_hire_is_one_commit_by_its_author_that_git_finds_sound(tmp_path):
@@ -159,6 +164,7 @@ def test_without_a_platform_there_is_no_snapshot(tmp_path):
 
 def test_a_push_meets_the_same_rules(tmp_path):
     store = filled(tmp_path, seats=1)
+    open_main(store)
     store.install_hooks()
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(store.path), str(clone))
