@@ -13,6 +13,7 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 from rich.live import Live
@@ -372,14 +373,22 @@ def events(obj: Context, customer: str | None, limit: int, as_machine: bool) -> 
 
 @iw.command()
 @click.option("--customer", help="Only this customer's stack.")
+@click.option("--change", metavar="NAME", help="Of a change under review, instead of main.")
 @json_option
 @click.pass_obj
-def plan(obj: Context, customer: str | None, as_machine: bool) -> None:
+def plan(obj: Context, customer: str | None, change: str | None, as_machine: bool) -> None:
     """What the newest commit would change in reality, without changing it."""
+    if customer and change:
+        raise click.UsageError("name a --customer or a --change")
+    asked = {"change": change} if change else {"customer": customer} if customer else {}
     with console.status("asking the engine"):
-        found = obj.ask("GET", f"/v1/plan?customer={customer}" if customer else "/v1/plan")
+        found = obj.ask("GET", f"/v1/plan?{urlencode(asked)}")
     if as_machine:
         return show_json(found)
+    if change:
+        found |= {"commit": found["head"], "diagnostics": found["problems"] + [
+            line for s in found["stacks"] for line in s["problems"] + s["notes"]],
+            "changes": [c | {"stack": s["stack"]} for s in found["stacks"] for c in s["changes"]]}
     if found["changes"]:
         console.print(table(("STACK", "DO", "TYPE", "NAME", "FIELDS"), (
             (c["stack"], c["op"], c["type"].rpartition(":")[2], c["name"], ", ".join(c["fields"]))

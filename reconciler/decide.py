@@ -300,10 +300,16 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
         if record.revision and record.digest:
             consider(stack_of(customer), record.digest, record.revision)
 
-    consider(PLATFORM, platform_digest, snapshot.commit)
+    if freeze := snapshot.freeze_of(None, now):
+        held[PLATFORM] = str(freeze)
+    else:
+        consider(PLATFORM, platform_digest, snapshot.commit)
     taken = claimed_twice(snapshot, owners or {})
     grace = snapshot.platform.grace_days
     for customer, state in snapshot.customers.items():
+        if freeze := snapshot.freeze_of(customer, now):
+            held[customer] = str(freeze)
+            continue
         if customer in seen.unshared:
             # Nothing at all: whatever is run would make what is gone anew, and empty.
             held[customer] = seen.unshared[customer]
@@ -326,7 +332,7 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
                                                lost[customer]), snapshot.commit)
     for stack in applied:
         gone = customer_of(stack)
-        if gone is not None and gone not in snapshot.customers:
+        if gone is not None and gone not in snapshot.customers and PLATFORM not in held:
             stay(gone, f"customers/{gone}/ vanished from the state repo; restore it, or retire "
                        "its employees first. It is held at its last good state.")
     return Decision(tuple(actions), hold, kept, lost, held,

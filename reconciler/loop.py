@@ -210,7 +210,7 @@ class Reconciler:
             self._free_locks()
             self.notice()
             snapshot, halt = self._take()
-            settled = self.rest.settled()
+            settled, frozen = self.rest.settled(), self.storage.frozen()
             look = self._look_around()
             if look.containers is not None:
                 self.fleet.see(look.containers, look.at)
@@ -232,7 +232,8 @@ class Reconciler:
                 self.queue.put(action, time.monotonic())
             self.turn = Turn(snapshot, self._taken or snapshot.commit, platform_digest, decision,
                              look, drift, halt, now, self._lost_reason,
-                             self.storage.frozen())
+                             # Whoever was frozen when the look began may have been seen so.
+                             frozen | self.storage.frozen())
             self._recorder.write(self.turn)
             self._show(halted=halt is not None or decision.hold is not None)
             self._turned = time.monotonic()

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,16 @@ from policies.check_push import violations_of
 from policies.pack import hosted
 from policies.resources import Tenant
 from reconciler import ReconcilerError
-from reconciler.decide import PLATFORM, Decision, Wanted, decide, is_expired, kept_of, stack_of
+from reconciler.decide import (
+    PLATFORM,
+    Decision,
+    Wanted,
+    customer_of,
+    decide,
+    is_expired,
+    kept_of,
+    stack_of,
+)
 from reconciler.engine import Program, ResourceChange
 from reconciler.loop import Reconciler, seen_of
 from state_repo import StateRepoError
@@ -37,17 +46,19 @@ _DOES = {"create": "starts", "update": "changes as it runs", "replace": "is inte
 
 @dataclass(frozen=True, slots=True)
 class StackPlan:
-    """What would happen to one stack. `problems`: why it would not, or not all of it."""
+    """What would happen to one stack. `problems`: why it would fail, or be refused. `notes`: what
+    else should be known."""
 
     stack: str
     changes: tuple[ResourceChange, ...] = ()
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {"stack": self.stack, "changes": [c.as_json() | {"values": [
             {"field": name, "old": _short(old), "new": _short(new)} for name, old, new in c.values]}
                 for c in self.changes],
-                "problems": list(self.problems),
+                "problems": list(self.problems), "notes": list(self.notes),
                 "employees": [{"employee": c.name.removeprefix("employee-"), "does": _DOES[c.op]}
                               for c in self.changes if c.type == _CONTAINER and c.op in _DOES
                               and c.name.startswith("employee-")]}
@@ -113,15 +124,16 @@ class Planner:
                    if everybody or name not in before.customers
                    or before.customers[name].digest != state.digest]
         was, decision = self._decide(before), self._decide(after)
-        gone = [StackPlan(stack_of(name), problems=(
+        gone = [StackPlan(stack_of(name), notes=(
             decision.held.get(name, f"customers/{name}/ vanishes; nothing was ever made of it"),))
             for name in before.customers if name not in after.customers]
-        brake = decision.hold and decision.hold != was.hold and [StackPlan(
-            stack_of(customer), problems=(
-                f"the brake will hold this: it would stop {', '.join(stopped)}, of "
-                f"{decision.hold.of} that run; after the merge, iw confirm lets it through",))
-            for customer, stopped in decision.hold.stops.items()]
-        return self._preview(after, decision, touched, platform=everybody) + gone + (brake or [])
+        braked = decision.hold.stops if decision.hold and decision.hold != was.hold else {}
+        found = self._preview(after, decision, touched, platform=everybody)
+        return [replace(plan, notes=(*plan.notes,
+            f"The brake will hold this: it would stop {', '.join(stopped)} at once. After the "
+            "merge, iw confirm lets it through.",)) if (
+                stopped := braked.get(customer_of(plan.stack) or "")) else plan
+                for plan in found] + gone
 
     def _decide(self, snapshot: Snapshot) -> Decision:
         r = self._r
@@ -133,11 +145,14 @@ class Planner:
                  platform: bool) -> list[StackPlan]:
         programs, tenants = dict[str, Program](), dict[str, Tenant]()
         held: list[StackPlan] = []
+        now = datetime.now(UTC)
+        notes = {name: str(freeze) for name in customers
+                 if (freeze := snapshot.freeze_of(name, now))}  # to be done when that is over
         if platform:
             programs[PLATFORM] = self._r.world.platform_program(snapshot.platform)
         for name in customers:
             state = snapshot.customers[name]
-            if name in decision.held and not (
+            if name in decision.held and not notes.get(name) and not (
                     decision.hold and name in decision.hold.stops):
                 held.append(StackPlan(stack_of(name), problems=tuple(
                     decision.held[name].splitlines())))
@@ -145,7 +160,9 @@ class Planner:
             wanted = self._wanted(snapshot.platform, state, decision)
             programs[stack_of(name)] = self._r.world.customer_program(wanted)
             tenants[f"customer-{name}"] = self._r.world.tenant_of(wanted)
-        return [*self._run(programs, tenants), *held]
+        return [*(replace(plan, notes=(notes[name],)) if (
+            name := customer_of(plan.stack) or "") in notes else plan
+            for plan in self._run(programs, tenants)), *held]
 
     def _wanted(self, platform: Platform, state: CustomerState, decision: Decision) -> Wanted:
         now = datetime.now(UTC)

@@ -55,6 +55,7 @@ class Recorder:
         record = self._book.record(PLATFORM)
         unreachable = {part: why for part, why in turn.look.unreachable.items() if part in PARTS}
         problem = self._book.problem(PLATFORM)
+        frozen = turn.decision.held.get(PLATFORM, "")
         drift = turn.drift.get(PLATFORM, ())
         applied = record.digest == turn.platform_digest
         unknown = "; ".join(f"{PARTS[part]} can't be checked: {why}"
@@ -62,7 +63,7 @@ class Recorder:
         if unreachable:
             sync = "Unknown"
         else:
-            sync = "Synced" if applied and not problem and not drift else "OutOfSync"
+            sync = "Synced" if applied and not problem and not drift and not frozen else "OutOfSync"
         healthy = not unreachable and not problem and not drift
         self._fleet.write_stack(
             PLATFORM, revision=record.revision, digest=record.digest, failures=record.failures,
@@ -70,7 +71,7 @@ class Recorder:
             sync_status=sync,
             health_status="Progressing" if not record.digest and not problem
             else "Healthy" if healthy else "Degraded",
-            reason=problem[0] if problem else unknown or "; ".join(map(str, drift)))
+            reason=frozen or (problem[0] if problem else unknown or "; ".join(map(str, drift))))
 
     def _customer(self, turn: Turn, customer: str, wanted: Wanted | None) -> None:
         stack = stack_of(customer)

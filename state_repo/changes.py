@@ -21,6 +21,7 @@ from state_repo.documents import (
     Customer,
     Employee,
     EmployeeState,
+    Freeze,
     Lesson,
     Model,
     Platform,
@@ -58,6 +59,20 @@ def set_platform(store: Store, author: Author, message: str,
                  change: Callable[[Platform], Platform]) -> str:
     return store.commit(author, message,
                         lambda view: {PLATFORM_PATH: dump(change(view.platform))})
+
+
+def set_freeze(store: Store, author: Author, customer: str | None, freeze: Freeze | None) -> str:
+    """Freezes one customer, or all (None), or lets them go on (`freeze` None); returns the
+    commit."""
+    word = "Go on with" if freeze is None else "Freeze"
+    if customer is None:
+        return set_platform(store, author, f"{word} everything", lambda p: replace(
+            p, freeze=freeze))
+
+    def apply(view: CustomerView) -> Files:
+        made = replace(_customer(view, customer), freeze=freeze)
+        return {made.path: dump(made)}
+    return store.commit(author, f"{word} {customer}", apply, customer)
 
 
 def create_customer(store: Store, author: Author, customer: str, name: str,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 
 API_VERSION = "instantworker/v1"
@@ -107,6 +108,22 @@ class Employee:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """Nothing is reconciled, not even drift, until a time (`until`: RFC 3339)."""
+
+    reason: str
+    until: str
+
+    def holds(self, now: datetime) -> bool:
+        return now < datetime.fromisoformat(self.until)
+
+    def __str__(self) -> str:
+        until = datetime.fromisoformat(self.until).astimezone(UTC)
+        return (f"frozen until {until:%Y-%m-%d %H:%M} UTC: {self.reason}. Nothing is changed or "
+                "repaired meanwhile")
+
+
+@dataclass(frozen=True, slots=True)
 class Customer:
     """`subnet`: CIDR of its network, out of the platform's pool, never another customer's.
     `monthly_budget_usd`: of all its employees together; None: the sum of theirs. `plan`: one of
@@ -119,6 +136,7 @@ class Customer:
     suspended: bool = False
     monthly_budget_usd: float | None = None
     plan: str | None = None
+    freeze: Freeze | None = None
 
     @property
     def path(self) -> str:
@@ -288,6 +306,7 @@ class Platform:
     review: Review = field(default_factory=Review)
     warm_per_customer: int = 0
     grace_days: int = 14
+    freeze: Freeze | None = None
 
     @property
     def path(self) -> str:

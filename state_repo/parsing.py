@@ -26,6 +26,7 @@ from state_repo.documents import (
     Dns,
     Document,
     Employee,
+    Freeze,
     Lesson,
     Limits,
     Model,
@@ -330,7 +331,7 @@ def _plain_employee(e: Employee) -> dict[str, Any]:
 def _customer(values: dict[str, Any]) -> Customer:
     spec = dict(values["spec"])
     subnet = spec.pop("network")["subnet"]
-    return _build(Customer, values["metadata"] | {"subnet": subnet} | spec)
+    return _build(Customer, values["metadata"] | {"subnet": subnet} | spec | _freeze(spec))
 
 
 def _plain_customer(c: Customer) -> dict[str, Any]:
@@ -338,7 +339,15 @@ def _plain_customer(c: Customer) -> dict[str, Any]:
     plan = {} if c.plan is None else {"plan": c.plan}
     return {"metadata": {"id": c.id, "name": c.name},
             "spec": {**plan, "maxEmployees": c.max_employees, "suspended": c.suspended, **budget,
-                     "network": {"subnet": c.subnet}}}
+                     "network": {"subnet": c.subnet}, **_plain_freeze(c.freeze)}}
+
+
+def _freeze(spec: dict[str, Any]) -> dict[str, Any]:
+    return {"freeze": _build(Freeze, spec["freeze"])} if "freeze" in spec else {}
+
+
+def _plain_freeze(freeze: Freeze | None) -> dict[str, Any]:
+    return {} if freeze is None else {"freeze": _values(freeze)}
 
 
 def _lesson(values: dict[str, Any]) -> Lesson:
@@ -377,7 +386,7 @@ def _platform(values: dict[str, Any]) -> Platform:
     for name, build in (("models", partial(_build, OfferedModel)), ("plans", _plan)):
         if name in spec:
             parts[name] = {key: build(given) for key, given in spec[name].items()}
-    return _build(Platform, spec | parts)
+    return _build(Platform, spec | parts | _freeze(spec))
 
 
 def _plain_platform(p: Platform) -> dict[str, Any]:
@@ -390,7 +399,8 @@ def _plain_platform(p: Platform) -> dict[str, Any]:
         "sleep": _values(p.sleep), "storage": _values(p.storage),
         "plans": {name: _plain_plan(plan) for name, plan in p.plans.items()},
         "billing": _values(p.billing), "review": _values(p.review),
-        "warmPerCustomer": p.warm_per_customer, "graceDays": p.grace_days}}
+        "warmPerCustomer": p.warm_per_customer, "graceDays": p.grace_days,
+        **_plain_freeze(p.freeze)}}
 
 
 _BUILD: dict[str, Any] = {"Employee": _employee, "Customer": _customer, "Platform": _platform,

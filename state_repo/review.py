@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,7 +133,8 @@ class Changes:
                                  "can be reviewed at once: make several changes of it")
         return [FileChange(path, self._text(old), self._text(new)) for path, old, new in found]
 
-    def merge(self, change: Change, author: Author | None, trailers: Mapping[str, str]) -> str:
+    def merge(self, change: Change, author: Author | None, trailers: Iterable[tuple[str, str]]
+              ) -> str:
         """Puts a change on main as it was found, and removes its branch; returns the commit.
         `author`: None for that of its newest commit.
 
@@ -145,7 +146,7 @@ class Changes:
         tree = self.merged(change)
         newest = change.commits[0]
         told = "\n".join(f"- {commit.subject}" for commit in change.commits)
-        end = "\n".join(f"{name}: {' '.join(value.split())}" for name, value in trailers.items())
+        end = "\n".join(f"{name}: {' '.join(value.split())}" for name, value in trailers)
         if self.find(change.name).head != change.head:
             raise ConflictError(f"{change.name} was pushed again meanwhile; look at it once more")
         made = self._store.adopt(

@@ -94,8 +94,16 @@ def _customer() -> dict[str, Any]:
                              "Model spend a month of all employees together."},
         "plan": ID | {"maxLength": 30, "description": "One of plans in platform.yaml."},
         "network": _object({"subnet": CIDR}, ("subnet",)),
+        "freeze": _freeze("For this company"),
     }, ("maxEmployees", "network"))
     return _document("Customer", spec, metadata)
+
+
+def _freeze(where: str) -> dict[str, Any]:
+    return _object({
+        "reason": NAME | {"maxLength": 200, "description": "Why, for everybody who looks."},
+        "until": {"type": "string", "format": "date-time", "description": "RFC 3339."},
+    }, ("reason", "until")) | {"description": f"{where} nothing is changed or repaired until then."}
 
 
 def _lesson() -> dict[str, Any]:
@@ -210,6 +218,7 @@ def _platform() -> dict[str, Any]:
                                    "Blanks kept ready while seats are free."),
         "graceDays": _number(given.grace_days, 0, 3650,
                              "How long a retired employee's files are kept."),
+        "freeze": _freeze("For everybody"),
     }, ("images",))
     return _document("Platform", spec, None)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from state_repo.documents import Customer, Employee, Lesson, Platform, Violation
+from state_repo.documents import Customer, Employee, Freeze, Lesson, Platform, Violation
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,13 @@ class Snapshot:
     commit: str
     platform: Platform
     customers: Mapping[str, CustomerState]
+
+    def freeze_of(self, customer: str | None, now: datetime) -> Freeze | None:
+        """What keeps a customer (None: the platform) from being reconciled now."""
+        state = self.customers.get(customer or "")
+        own = state.customer.freeze if state is not None and state.customer is not None else None
+        return next((freeze for freeze in (self.platform.freeze, own)
+                     if freeze is not None and freeze.holds(now)), None)
 
 
 @dataclass(frozen=True, slots=True)

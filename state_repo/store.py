@@ -131,6 +131,11 @@ class Store:
                 log.warning("%s", error)
         return store
 
+    @property
+    def remote(self) -> str | None:
+        """Where it is pushed to and fetched from."""
+        return self._door.remote
+
     # ---- reading -----------------------------------------------------------------------------
 
     def head(self) -> str | None:
@@ -237,6 +242,12 @@ class Store:
         name, email, at = author.groups() if author else ("", "", "0")
         return CommitInfo(sha, name, email, (message.splitlines() or [""])[0],
                           datetime.fromtimestamp(int(at), UTC))
+
+    def resolve(self, commit: str) -> str:
+        """The whole name of a commit that may be shortened; as it is when there is none."""
+        found = self._door.run("rev-parse", "--verify", "--quiet", "--end-of-options",
+                               f"{commit}^{{commit}}", check=False).stdout.strip()
+        return found or commit
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `newer` descends from `older` (or is it). False when `older` is unknown here."""

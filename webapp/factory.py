@@ -39,6 +39,7 @@ from webapp.own_settings import own_settings
 from webapp.pages import pages
 from webapp.people import people
 from webapp.recovery import recovery
+from webapp.review_pages import review_pages
 from webapp.second_factor import second_factor
 from webapp.settings import Settings
 from webapp.settings_pages import settings_pages
@@ -49,7 +50,7 @@ from webapp.throttle import Book, Throttles
 # Their routes are the API's: importing them adds them.
 API = (company, content, export, knowledge, onboarding, quizzes, tokens, workspace)
 BLUEPRINTS = (api, api_docs, billing_pages, edge, hook, landing, own_settings, pages, people,
-              recovery, second_factor, settings_pages, sign_up_pages, team_pages)
+              recovery, review_pages, second_factor, settings_pages, sign_up_pages, team_pages)
 
 
 def create_app(settings: Settings) -> Flask:

@@ -221,3 +221,21 @@ class Attempts(db.Model):  # type: ignore[name-defined, misc]
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     times: Mapped[str] = mapped_column(Text)
     until: Mapped[float] = mapped_column(index=True)
+
+
+class ReviewEvent(db.Model):  # type: ignore[name-defined, misc]
+    """A step of a change's review (`reviews`); never changed, never removed. `change`: the
+    branch's name; `head`: its commit then. `kind`: comment, approved, withdrawn, merged, closed or
+    rolled_back. `plan`: the digest of the plan that was looked at. `by`: an e-mail; it outlives
+    the account."""
+
+    __tablename__ = "review_events"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    change: Mapped[str] = mapped_column(String(201), index=True)
+    head: Mapped[str] = mapped_column(String(40))
+    kind: Mapped[str] = mapped_column(String(16))
+    by: Mapped[str] = mapped_column(String(254))
+    name: Mapped[str] = mapped_column(String(80))
+    at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    plan: Mapped[str | None] = mapped_column(String(16))
+    text: Mapped[str] = mapped_column(Text, default="")

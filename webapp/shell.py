@@ -15,6 +15,7 @@ from webapp.errors import Problem
 
 MAIN = (("/", "team", "Team"), ("/knowledge", "knowledge", "Knowledge"),
         ("/billing", "billing", "Billing"), ("/settings", "settings", "Settings"))
+OURS = (("/changes", "eye", "Changes"),)  # for engineers
 MENU = (("/settings", "settings", "Settings"), ("/api/docs", "docs", "API reference"))
 ROLES = {"owner": "Owner", "manager": "Manager", "viewer": "Viewer", "engineer": "Engineer"}
 TONES = 12
@@ -39,7 +40,8 @@ def frame() -> dict[str, Any]:
     chosen = customer["id"] if customer and who.account.role == "engineer" else None
     return {"account": who.account, "csrf": who.session.csrf, "customer": customer,
             "company": customer["name"] if customer else "", "role_words": ROLES,
-            "home": _link("/", chosen), "navigation": _items(MAIN, chosen),
+            "home": _link("/", chosen), "navigation": _items(MAIN, chosen) + _items(
+                OURS if who.account.role == "engineer" else (), None),
             "account_menu": _items(MENU, chosen)}
 
 

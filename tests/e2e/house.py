@@ -146,3 +146,19 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 45.0, house:
         rows = [(s.id, s.sync_status, s.health_status, s.reason) for s in house.status.stacks()]
         why = f"\n{rows}\n{house.log()}"
     raise AssertionError(f"not within {seconds:.0f} s: {what}{why}")
+
+
+def clone(house: House, folder: Path) -> Path:
+    """The state repo as an engineer, Eve, has it."""
+    subprocess.run(["git", "clone", "-q", str(house.store.path), str(folder)], check=True)
+    for key, value in (("user.name", "Eve"), ("user.email", "eve@iw.test")):
+        subprocess.run(["git", "-C", str(folder), "config", key, value], check=True)
+    return folder
+
+
+def push(folder: Path, message: str, branch: str = "main") -> subprocess.CompletedProcess[str]:
+    """Commits everything and pushes it."""
+    subprocess.run(["git", "-C", str(folder), "add", "-A"], check=True)
+    subprocess.run(["git", "-C", str(folder), "commit", "-qm", message], check=True)
+    return subprocess.run(["git", "-C", str(folder), "push", "-q", "origin", f"HEAD:{branch}"],
+                          capture_output=True, text=True, check=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from operator_cli import review  # noqa: F401 - adds its commands
 from operator_cli.commands import iw
 from operator_cli.output import brief, plain, word
 from state_repo import changes
@@ -112,3 +113,44 @@ def test_billing_says_what_is_so_without_the_web_app(data):
     done = run(data, "billing", "reconcile")
     assert done.exit_code == 0 and "0 subscriptions compared" in done.output
     assert run(data, "billing", "list", "--json").output.strip() == "[]"
+
+
+def test_a_freeze_is_a_commit_with_a_reason_and_an_end(data):
+    done = run(data, "freeze", "--customer", "acme", "--reason", "we move its disk", "--until",
+               "2h")
+    assert done.exit_code == 0 and "frozen until" in done.stdout and "iw thaw" in done.stdout
+    made = Store.open_or_create(Instance.load(data)).snapshot().customers["acme"].customer
+    assert made.freeze.reason == "we move its disk"
+    assert run(data, "thaw", "--customer", "acme").exit_code == 0
+    made = Store.open_or_create(Instance.load(data)).snapshot().customers["acme"].customer
+    assert made.freeze is None
+    refused = run(data, "freeze", "--reason", "x", "--until", "soon")
+    assert refused.exit_code == 2 and "30m, 2h or 3d" in refused.stderr
+    nobody = run(data, "freeze", "--customer", "nobody", "--reason", "x", "--until", "2h")
+    assert nobody.exit_code == 1 and "there is no customer nobody" in nobody.stderr
+
+
+def test_how_changes_are_reviewed_is_set_by_a_commit(data):
+    assert json.loads(run(data, "review", "--json").stdout) == {
+        "directPushes": False, "approvals": 1}
+    done = run(data, "review", "--direct-pushes", "on", "--approvals", "0")
+    assert done.exit_code == 0 and "main takes pushes" in done.stdout
+    assert Store.open_or_create(Instance.load(data)).platform().review.approvals == 0
+
+
+def test_a_commit_is_taken_back_by_a_change(data):
+    employee = json.loads(run(data, *HIRE, "--json").stdout)["employee"]
+    run(data, "pause", employee, "--no-wait")
+    store = Store.open_or_create(Instance.load(data))
+    done = run(data, "rollback", store.head()[:10])
+    assert done.exit_code == 0 and "iw plan --change roll-back-" in done.stdout
+    (change,) = json.loads(run(data, "changes", "--json").stdout)
+    assert change["commits"][0]["subject"].startswith('Roll back "Pause')
+    assert "roll-back-" in run(data, "changes").stdout
+    assert run(data, "rollback", "0000000").exit_code == 1
+
+
+def test_an_engineer_gets_a_login(data):
+    made = json.loads(run(data, "engineer", "eve@iw.test", "--json").stdout)
+    assert made["email"] == "eve@iw.test" and len(made["password"]) >= 12
+    assert run(data, "engineer", "eve@iw.test").exit_code == 1

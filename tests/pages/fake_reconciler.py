@@ -34,6 +34,7 @@ class FakeReconciler:
         self.pause_s = 0.0  # before each answer
         self.fail_with: tuple[int, str, str] | None = None  # status, code, sentence
         self.answer: Callable[[str, str], str] = _no_idea
+        self.plan: Callable[[str], dict[str, Any]] = lambda _: {}  # of a change
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         owner = self
@@ -98,6 +99,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         match [self.command, *parts]:
             case ["POST", "notify"] | ["POST", "employees", _, "disconnect" | "wake"]:
                 self._json({})
+            case ["GET", "plan"]:
+                self._json(self.house.plan(query["change"]))
             case ["GET", "customers", _, "usage"]:
                 self._json(self.house.usage)
             case [_, "customers", customer, "knowledge", *rest]:

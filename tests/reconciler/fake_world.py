@@ -44,6 +44,8 @@ class FakeWorld:
     tell: Callable[[str, str], None] = lambda *_: None
     runs: list[tuple[str, bool]] = field(default_factory=list)
     fail: dict[str, Any] = field(default_factory=dict)
+    previews: list[str] = field(default_factory=list)
+    refused: dict[str, list[str]] = field(default_factory=dict)  # by a preview's policies
 
     def __post_init__(self) -> None:
         self.volumes, self._made = Volumes(self.instance), 0
@@ -88,7 +90,12 @@ class FakeWorld:
                     self.containers.pop(e.id, None)
             for gone in wanted.kept:
                 self.containers.pop(gone, None)
+        program.wanted = wanted  # type: ignore[attr-defined]
         return program
+
+    def tenant_of(self, wanted: Wanted) -> Any: ...
+
+    def tenant(self, stack: str) -> Any: ...
 
     def permit(self, wanted: Wanted) -> None: ...
 
@@ -126,6 +133,21 @@ class FakeWorld:
             return Run(False, (), tuple(wrong), (), 0.0, 0.0)
         program()
         return Run(True, (ResourceChange("update", "t", "n"),), (), (), 0.0, 0.0)
+
+    def preview(self, name: str, program: Any, **_: Any) -> Run:
+        """Who would be made, removed or, for another size, made anew. Changes nothing."""
+        self.previews.append(name)
+        wanted = getattr(program, "wanted", None)
+        found = []
+        for e in wanted.state.employees.values() if wanted else ():
+            should, there = runs(wanted, e), e.id in self.containers
+            op = ("create" if should and not there else "delete" if there and not should else
+                  "replace" if there and e.resources.memory_mb != 3072 else None)
+            if op:
+                found.append(ResourceChange(
+                    op, "docker:index/container:Container", f"employee-{e.id}", ("memory",),
+                    (("memory", 3072, e.resources.memory_mb),)))
+        return Run(True, tuple(found), (), tuple(self.refused.get(name, ())), 0.0, 0.0)
 
     def interrupt(self) -> None: ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,7 +13,7 @@ from reconciler import workers
 from reconciler.answers import Answers
 from reconciler.decide import PLATFORM, Drift
 from state_repo import changes
-from state_repo.documents import Limits
+from state_repo.documents import Freeze, Limits
 from tests.reconciler.fake_world import ANN, House, wait_for
 from tests.rows import put_employee
 
@@ -458,3 +459,48 @@ def test_who_was_frozen_is_left_so_by_repairs_and_says_why(house, monkeypatch):
     assert (house.row(id).health_status, house.row(id).reason) == (
         "Degraded", "its files take 9 of 5 MiB")
     assert id in house.world.asleep(), "the engine leaves it standing"
+
+
+def test_who_is_frozen_is_neither_changed_nor_repaired_and_says_so(house):
+    house.customer("bolt")
+    ids, others = house.hire("acme", 2), house.hire("bolt", 1)
+    house.settle()
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    changes.set_freeze(house.store, ANN, "acme", Freeze("we move its disk", soon))
+    house.turn(2)
+    runs = list(house.world.runs)
+    del house.world.containers[ids[0]]
+    house.edit("acme", ids[1:], state="paused")
+    house.turn(3)
+    assert [r for r in house.world.runs[len(runs):] if r[0] == "customer-acme"] == []
+    assert house.running() == {ids[1], *others}
+    assert "frozen until" in house.row(ids[1]).reason and "we move its disk" in (
+        house.stack("customer/acme").reason)
+    del house.world.containers[others[0]]
+    house.turn(2)
+    assert others[0] in house.running(), "nobody else is held up"
+    changes.set_freeze(house.store, ANN, "acme", None)
+    house.turn(3)
+    assert house.running() == {ids[0], *others} and "frozen" not in (
+        house.stack("customer/acme").reason or "")
+
+
+def test_everything_can_be_frozen_and_goes_on_by_itself(house, monkeypatch):
+    (one,) = house.hire("acme", 1)
+    house.settle()
+    at = datetime.now(UTC)
+    changes.set_freeze(house.store, ANN, None, Freeze("we upgrade", (
+        at + timedelta(minutes=5)).isoformat()))
+    house.turn(2)
+    runs = list(house.world.runs)
+    del house.world.containers[one]
+    house.world.platform_drift = (Drift("platform", "dns", "x", "it is gone"),)
+    house.turn(3)
+    assert house.world.runs == runs and "we upgrade" in house.stack("platform").reason
+    house.restart()
+    house.turn(2)
+    assert house.world.runs == runs, "a restart ends no freeze"
+    monkeypatch.setattr("reconciler.loop._now", lambda: at + timedelta(minutes=6))
+    house.world.platform_drift = ()
+    house.turn(3)
+    assert one in house.running()

@@ -113,7 +113,8 @@ def test_a_merge_is_one_commit_on_main_by_its_author_with_trailers(store, clone)
     changes.hire(store, ANN, "acme", "Spark", "Sales")  # main goes on beside it
     made, before = Changes(store), store.head()
     change = made.find("more")
-    sha = made.merge(change, None, {"Change": "more", "Approved-by": "Ann\n<ann@acme.test>"})
+    sha = made.merge(change, None, [
+        ("Change", "more"), ("Approved-by", "Ann\n<ann@acme.test>")])
     assert store.head() == sha and store.objects.parent_of(sha) == before
     info = store.commit_info(sha)
     assert (info.subject, info.author_email) == ("Second", "eve@x.test")
@@ -138,11 +139,11 @@ def test_a_branch_or_a_main_that_moved_is_not_merged(store, clone):
     changes.hire(store, ANN, "acme", "Spark", "Sales")
     before = store.head()
     with pytest.raises(ConflictError, match="main moved"):
-        made.merge(change, None, {})
+        made.merge(change, None, ())
     seen = made.find("more")
     proposed(clone, "more", pulse.path, "memoryMb: 3072", "memoryMb: 5120")
     with pytest.raises(ConflictError, match="pushed again"):
-        made.merge(seen, None, {})
+        made.merge(seen, None, ())
     with pytest.raises(ConflictError, match="pushed again"):
         made.close(seen)
     assert store.head() == before and made.names() == ["more"]
@@ -165,7 +166,7 @@ def test_a_merge_meets_the_rules_of_what_main_is_by_then(store, clone):
         p, limits=replace(p.limits, max_memory_mb=4096)))
     made, before = Changes(store), store.head()
     with pytest.raises(RejectedError, match="memoryMb"):
-        made.merge(made.find("big"), None, {})
+        made.merge(made.find("big"), None, ())
     assert store.head() == before and made.names() == ["big"]
 
 
@@ -173,7 +174,7 @@ def test_a_roll_back_is_a_change_like_any_other(store, clone):
     (pulse,) = employees(store)
     proposed(clone, "more", pulse.path, "memoryMb: 3072", "memoryMb: 4096", "More")
     made = Changes(store)
-    sha = made.merge(made.find("more"), None, {"Change": "more"})
+    sha = made.merge(made.find("more"), None, [("Change", "more")])
     changes.hire(store, ANN, "acme", "Spark", "Sales")
     back = made.roll_back(sha, EVE)
     assert back.subject == 'Roll back "More"' and back.authors == {"eve@x.test"}
@@ -181,7 +182,7 @@ def test_a_roll_back_is_a_change_like_any_other(store, clone):
     assert file.fields() == [("spec.resources.memoryMb", 4096, 3072)]
     with pytest.raises(ConflictError, match="exists already"):
         made.roll_back(sha, EVE)
-    again = made.merge(back, None, {})
+    again = made.merge(back, None, ())
     assert {e.resources.memory_mb for e in employees(store)} == {3072}
     with pytest.raises(NoChangeError, match="taken back already"):
         made.roll_back(sha, EVE)

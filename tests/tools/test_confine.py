@@ -93,6 +93,7 @@ for path in ("/etc/shadow", "/root/.ssh", who.state_repo_path / "hooks" / "x",
     uid = confine.user(instance.data)
     assert said == [f"{uid} {uid} [] instantworker sk", ""]
     store = Store.open_or_create(instance)
+    store.objects.write("blob", b"made by root")
     for n in range(3):  # and root goes on beside it
         changes.hire(store, Author("A", "a@x.test"), "acme", f"M{n}", "R")
     with engine_for(instance.database_url).begin() as connection:
@@ -110,6 +111,7 @@ from state_repo.store import Author, Store
 store = Store.open_or_create(Instance.load(Path({str(instance.data)!r})))
 for n in range(200, 900):  # into every folder that root made
     store.objects.write("blob", b"%d" % n)
+store.objects.write("blob", b"made by root")  # what is there already
 changes.hire(store, Author("B", "b@x.test"), "acme", "Last", "R")
 print([e.name for e in store.snapshot().customers["acme"].employees.values()])""")
 

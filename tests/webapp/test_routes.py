@@ -26,7 +26,7 @@ def routes(house):
 def path(rule, customer: str, employee: str) -> str:
     values = {"customer": customer, "employee": employee, "kind": "chat", "token": "0" * 16,
               "session": "0" * 16, "member": "1", "invitation": "1", "how": "revoke",
-              "what": "remove", "lesson": "lesson-1", "filename": "app.css"}
+              "what": "remove", "lesson": "lesson-1", "filename": "app.css", "name": "more"}
     return re.sub(r"<(?:[^:<>]+(?:\([^)]*\))?:)?(\w+)>", lambda m: values[m[1]], str(rule))
 
 

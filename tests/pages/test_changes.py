@@ -1,0 +1,118 @@
+"""The engineers' pages in a real browser: a change is read, talked about, approved, merged and
+rolled back. Git is real, the plan's engine is faked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import expect
+
+from state_repo import changes
+from state_repo.parsing import dump
+from tests.pages.conftest import ENGINEER, LOOKS, PASSWORD, PHONE
+from tests.webapp.test_reviews import fake_plan, propose
+from webapp import accounts
+
+
+@pytest.fixture
+def store(site, reconciler):
+    site.customer("acme")
+    pulse = site.employee("acme", "Pulse")
+    for name in ("Eve", "Max"):
+        accounts.ensure(site.instance, f"{name.lower()}@iw.test", PASSWORD, customer=None,
+                        role="engineer")
+    changed = [{"op": "replace", "type": "docker:index/container:Container",
+                "name": f"employee-{pulse}", "fields": ["memory"], "values": [
+                    {"field": "memory", "old": "3221225472", "new": "4294967296"}]}]
+    reconciler.plan = lambda name: fake_plan(site.store, name, changed) | {
+        "cost": {"models_usd": 15.0}}
+    return site.store
+
+
+def loaded(visitor):
+    expect(visitor.page.get_by_role("heading", name="Merge", exact=True)).to_be_visible()
+
+
+@LOOKS
+def test_a_change_is_accessible_and_fits(store, visit, viewport, scheme):
+    look = f"{scheme}-{'phone' if viewport is PHONE else 'desktop'}"
+    eve = visit("eve@iw.test", viewport=viewport, color_scheme=scheme)
+    eve.go("/changes")
+    expect(eve.page.get_by_text("Nothing waits for a review")).to_be_visible()
+    propose(store, "team/give-pulse-more-memory")
+    eve.go("/changes")
+    assert eve.violations() == []
+    eve.shot(f"changes-{look}", full=True)
+    assert eve.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    eve.page.get_by_role("link", name="More", exact=True).click()
+    loaded(eve)
+    assert eve.violations() == []
+    assert eve.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    eve.shot(f"change-{look}", full=True)
+
+
+def test_from_the_list_to_main_and_back(store, visit):
+    propose(store)
+    eve, max_ = visit("eve@iw.test"), visit("max@iw.test")
+    eve.go("/changes/more")
+    loaded(eve)
+    expect(eve.page.get_by_text("is interrupted")).to_be_visible()
+    expect(eve.page.get_by_text("spec.resources.memoryMb")).to_be_visible()
+    expect(eve.page.get_by_role("button", name="Approve this plan")).to_be_disabled()
+    expect(eve.page.get_by_role("button", name="Merge")).to_be_disabled()
+    eve.page.get_by_label("Comment").fill("It ran out of memory twice.")
+    eve.page.get_by_role("button", name="Comment").click()
+    expect(eve.page.get_by_text("It ran out of memory twice.")).to_be_visible()
+    max_.go("/changes")
+    max_.page.get_by_role("link", name="More", exact=True).click()
+    max_.page.get_by_role("button", name="Approve this plan").click()
+    expect(max_.page.get_by_text("You approved this plan.")).to_be_visible()
+    eve.page.reload()
+    eve.page.get_by_role("button", name="Merge").click()
+    expect(eve.page.get_by_text("Merged.")).to_be_visible()
+    (pulse,) = store.snapshot().customers["acme"].employees.values()
+    assert pulse.resources.memory_mb == 4096
+    eve.shot("changes-merged")
+    eve.page.get_by_role("button", name="Roll back More").click()
+    loaded(eve)
+    expect(eve.page.get_by_role("heading", name='Roll back "More"')).to_be_visible()
+    eve.page.get_by_role("button", name="Close without merging").click()
+    eve.page.get_by_role("dialog").get_by_role("button", name="Close it").click()
+    expect(eve.page.get_by_text("The change is closed")).to_be_visible()
+
+
+def test_a_plan_that_can_not_be_made_says_so_and_can_be_asked_again(store, visit, reconciler):
+    propose(store)
+    reconciler.fail_with = (409, "not_possible", "the engine is being upgraded")
+    eve = visit("eve@iw.test")
+    eve.go("/changes/more")
+    expect(eve.page.get_by_text("the engine is being upgraded")).to_be_visible()
+    reconciler.fail_with = None
+    eve.page.get_by_role("button", name="Try again").click()
+    loaded(eve)
+
+
+def test_what_moved_meanwhile_is_not_merged(store, visit):
+    wanted = propose(store)
+    eve, max_ = visit("eve@iw.test"), visit("max@iw.test")
+    max_.go("/changes/more")
+    max_.page.get_by_role("button", name="Approve this plan").click()
+    eve.go("/changes/more")
+    loaded(eve)
+    (pulse,) = store.snapshot().customers["acme"].employees.values()
+    propose(store, memory=5120, text=dump(replace(pulse, role="Other")), path=pulse.path)
+    before = store.head()
+    eve.page.get_by_role("button", name="Merge").click()
+    expect(eve.page.get_by_text("not what you looked at any more")).to_be_visible()
+    assert store.head() == before and wanted["head"]
+
+
+def test_history_leads_to_one_company(store, visit):
+    changes.create_customer(store, ENGINEER, "bolt", "Bolt", 1)
+    eve = visit("eve@iw.test")
+    eve.go("/changes")
+    eve.page.get_by_label("Company’s id").fill("bolt")
+    eve.page.get_by_role("button", name="Show").click()
+    expect(eve.page.get_by_role("heading", name="What main became: bolt")).to_be_visible()
+    expect(eve.page.get_by_text("Hire Pulse")).to_have_count(0)

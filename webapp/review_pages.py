@@ -1,0 +1,134 @@
+"""The engineers' pages: changes under review, and the history of main."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+
+from state_repo.review import NAME
+from webapp import reviews, team
+from webapp.access import access, me
+from webapp.errors import Problem
+
+review_pages = Blueprint("reviews", __name__)
+HISTORY = 40  # commits on a page
+# What cannot be a branch's name stands before the verbs: `-` begins none.
+
+
+@review_pages.get("/changes")
+@access("engineer", page=True)
+def index() -> Any:
+    """What waits for a review, and what main became, by whom."""
+    store, customer = team.store(), request.args.get("customer") or None
+    employee = request.args.get("employee") or None
+    head = store.head() or ""
+    if customer is not None and customer not in store.customers(head):
+        raise Problem(404, "not_found", f"There is no customer {customer}.")
+    path = f"customers/{customer}" if customer else "."
+    if customer and employee:
+        path += f"/employees/{employee}.yaml"
+    commits = store.commits_touching(path, None, head, HISTORY)
+    results: dict[str, str] = {}
+    for receipt in reversed(team.status().receipts(customer, 500)):
+        for sha in (receipt.revision, *(c["sha"] for c in receipt.commits)):
+            bad = results.get(sha) == "failed" and receipt.revision != sha
+            results[sha] = "failed" if bad else receipt.result
+    return render_template(
+        "changes.html", waiting=[_waiting(name) for name in reviews.changes().names()],
+        commits=commits, results=results, of_customer=customer, of_employee=employee,
+        remote=store.remote, done=request.args.get("done"), sha=request.args.get("sha", ""))
+
+
+def _waiting(name: str) -> dict[str, Any]:
+    change = reviews.find(name)
+    steps = reviews.events(name)
+    return {"change": change, "comments": sum(s.kind == "comment" for s in steps),
+            "approvals": len({s.by for s in steps if s.kind == "approved"
+                              and s.head == change.head})}
+
+
+@review_pages.get("/changes/<path:name>")
+@access("engineer", page=True)
+def change(name: str) -> Any:
+    """One change; its plan is loaded after the page, for that takes seconds."""
+    steps = reviews.events(name)
+    try:
+        found = reviews.find(name)
+    except Problem:
+        if not steps:
+            raise
+        found = None  # merged or closed: what was said of it is kept
+    return render_template("change.html", name=name, change=found, steps=steps,
+                           most=reviews.MOST_TEXT, done=request.args.get("done"))
+
+
+@review_pages.get("/changes/-/plan")
+@access("engineer")
+def plan() -> Any:
+    """The part of the page that shows what would happen; or why that can't be said, as text."""
+    name = request.args.get("name", "")
+    try:
+        plan, found = reviews.plan_of(name), reviews.find(name)
+    except Problem as problem:
+        return Response(problem.message, problem.status, mimetype="text/plain")
+    return render_template(
+        "change_plan.html", plan=plan, change=found, me=me(), gate=reviews.gate(
+            plan, found, reviews.events(name), me(), team.platform().review))
+
+
+@review_pages.post("/changes/-/comment")
+@access("engineer", page=True)
+def comment() -> Any:
+    text = request.form.get("text", "").strip()
+    if not text:
+        raise Problem(422, "empty", "Write something first.")
+    found = reviews.find(_name())
+    reviews.note(found, me(), "comment", text)
+    return _back("commented")
+
+
+@review_pages.post("/changes/-/approve")
+@access("engineer", page=True, person=True)
+def approve() -> Any:
+    reviews.approve(_name(), request.form.get("head", ""), request.form.get("plan", ""), me())
+    return _back("approved")
+
+
+@review_pages.post("/changes/-/withdraw")
+@access("engineer", page=True, person=True)
+def withdraw() -> Any:
+    reviews.note(reviews.find(_name()), me(), "withdrawn")
+    return _back("withdrawn")
+
+
+@review_pages.post("/changes/-/merge")
+@access("engineer", page=True, person=True)
+def merge() -> Any:
+    sha = reviews.merge(_name(), request.form.get("head", ""), request.form.get("plan", ""), me())
+    return redirect(url_for("reviews.index", done="merged", sha=sha), code=303)
+
+
+@review_pages.post("/changes/-/close")
+@access("engineer", page=True, person=True)
+def close() -> Any:
+    reviews.close(_name(), request.form.get("head", ""), me())
+    return redirect(url_for("reviews.index", done="closed"), code=303)
+
+
+@review_pages.post("/changes/-/roll-back")
+@access("engineer", page=True, person=True)
+def roll_back() -> Any:
+    made = reviews.roll_back(request.form.get("commit", ""), me())
+    return redirect(url_for("reviews.change", name=made.name, done="rolled_back"), code=303)
+
+
+def _name() -> str:
+    name = request.form.get("name", "")
+    if not NAME.fullmatch(name):
+        raise Problem(404, "no_change", "There is no such change.")
+    return name
+
+
+def _back(done: str) -> Any:
+    return redirect(url_for("reviews.change", name=_name(), done=done), code=303)
