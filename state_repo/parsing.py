@@ -11,11 +11,13 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import fields
+from datetime import date, datetime
 from functools import cache, partial
+from ipaddress import IPv4Address
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
 from state_repo import StateRepoError
 from state_repo.documents import (
@@ -182,8 +184,30 @@ def _walk(node: yaml.Node, at: tuple[str | int, ...], lines: Lines, problems: li
 
 @cache
 def _validator(kind: str) -> Draft202012Validator:
-    return Draft202012Validator(schema_for(kind),
-                                format_checker=Draft202012Validator.FORMAT_CHECKER)
+    return Draft202012Validator(schema_for(kind), format_checker=_FORMATS)
+
+
+# Of the library's own checks some are there only when packages of others are.
+_FORMATS = FormatChecker()
+_TIME = re.compile(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+
+
+@_FORMATS.checks("date-time", raises=ValueError)
+def _is_time(value: object) -> bool:
+    """RFC 3339, in a year that can be reckoned with: a zone is there, so that times compare."""
+    if not isinstance(value, str):
+        return True
+    return bool(_TIME.fullmatch(value)) and datetime.fromisoformat(value).year < 2900
+
+
+@_FORMATS.checks("date", raises=ValueError)
+def _is_date(value: object) -> bool:
+    return not isinstance(value, str) or bool(date.fromisoformat(value))
+
+
+@_FORMATS.checks("ipv4", raises=ValueError)
+def _is_ipv4(value: object) -> bool:
+    return not isinstance(value, str) or bool(IPv4Address(value))
 
 
 def _explain(error: ValidationError, path: str, lines: Lines) -> Violation:
@@ -209,7 +233,8 @@ def _explain(error: ValidationError, path: str, lines: Lines) -> Violation:
         "minimum": f"write {wanted} or more", "maximum": f"write {wanted} or less",
         "maxLength": f"write at most {wanted} characters", "minLength": "write some text",
         "uniqueItems": "name each one once", "maxItems": f"write at most {wanted}",
-        "format": f"write a valid {wanted}",
+        "format": "write a time with its zone, such as 2026-12-01T08:00:00Z"
+                  if wanted == "date-time" else f"write a valid {wanted}",
     }.get(str(error.validator), "correct it")
     shown = repr(error.instance)
     shown = shown if len(shown) <= 60 else shown[:57] + "..."

@@ -12,8 +12,8 @@ from webapp.access import access, me
 from webapp.errors import Problem
 
 review_pages = Blueprint("reviews", __name__)
-HISTORY = 40  # commits on a page
-# What cannot be a branch's name stands before the verbs: `-` begins none.
+HISTORY, MOST = 40, 50  # commits and changes on a page
+# The verbs stand behind a `-`, which begins no branch's name.
 
 
 @review_pages.get("/changes")
@@ -34,14 +34,19 @@ def index() -> Any:
         for sha in (receipt.revision, *(c["sha"] for c in receipt.commits)):
             bad = results.get(sha) == "failed" and receipt.revision != sha
             results[sha] = "failed" if bad else receipt.result
+    names = reviews.changes().names()
+    waiting = [found for name in names[:MOST] if (found := _waiting(name)) is not None]
     return render_template(
-        "changes.html", waiting=[_waiting(name) for name in reviews.changes().names()],
+        "changes.html", waiting=waiting, more=max(len(names) - MOST, 0),
         commits=commits, results=results, of_customer=customer, of_employee=employee,
         remote=store.remote, done=request.args.get("done"), sha=request.args.get("sha", ""))
 
 
-def _waiting(name: str) -> dict[str, Any]:
-    change = reviews.find(name)
+def _waiting(name: str) -> dict[str, Any] | None:
+    try:
+        change = reviews.find(name)
+    except Problem:  # merged or closed a moment ago
+        return None
     steps = reviews.events(name)
     return {"change": change, "comments": sum(s.kind == "comment" for s in steps),
             "approvals": len({s.by for s in steps if s.kind == "approved"
@@ -83,6 +88,9 @@ def comment() -> Any:
     text = request.form.get("text", "").strip()
     if not text:
         raise Problem(422, "empty", "Write something first.")
+    if len(text) > reviews.MOST_TEXT:
+        raise Problem(422, "too_long", f"Write at most {reviews.MOST_TEXT:,} characters; yours has "
+                      f"{len(text):,}.")
     found = reviews.find(_name())
     reviews.note(found, me(), "comment", text)
     return _back("commented")

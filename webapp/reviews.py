@@ -93,8 +93,7 @@ def gate(plan: dict[str, Any], change: Change, steps: Iterable[ReviewEvent], by:
 def note(change: Change, by: Account, kind: str, text: str = "", plan: str | None = None) -> None:
     """Records a step."""
     db.session.add(ReviewEvent(change=change.name, head=change.head, kind=kind,
-                               by=by.email.lower(), name=by.name, plan=plan,
-                               text=text[:MOST_TEXT]))
+                               by=by.email.lower(), name=by.name, plan=plan, text=text))
     db.session.commit()
 
 

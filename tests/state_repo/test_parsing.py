@@ -14,6 +14,7 @@ from state_repo.documents import (
     Billing,
     Customer,
     Employee,
+    Freeze,
     Model,
     Plan,
     PlanLimits,
@@ -103,10 +104,26 @@ def test_no_text_breaks_the_parser(text):
         assert error.violations
 
 
+@pytest.mark.parametrize("time", [
+    "tomorrow", "2026-12-01", "2026-12-01T08:00:00", "2026-13-01T08:00:00Z", "2026-12-01T25:00:00Z",
+    "2026-12-01T08:00:00+99:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2026-12-01T08Z"])
+def test_a_time_is_one_that_can_be_reckoned_with(time):
+    retired = dump(replace(PULSE, state="retired", retired_at="2026-01-01T00:00:00Z"))
+    parse(retired, PULSE.path)
+    (said,) = errors(retired.replace("2026-01-01T00:00:00Z", time))
+    assert "spec.retiredAt: is" in said and "such as 2026-12-01T08:00:00Z" in said
+    frozen = Customer("acme", "Acme", 1, "10.192.0.0/25",
+                      freeze=Freeze("x", "2026-12-01T08:00:00Z"))
+    assert parse(dump(frozen), frozen.path) == frozen
+    with pytest.raises(DocumentError, match=r"spec\.freeze\.until"):
+        parse(dump(frozen).replace("2026-12-01T08:00:00Z", time), frozen.path)
+
+
 def test_retirement_has_its_time_and_nothing_else_has():
     retired = dump(PULSE).replace("state: running", "state: retired")
     assert "spec.retiredAt: is missing" in errors(retired)[0]
-    lively = dump(PULSE).replace("state: running", "state: running\n  retiredAt: '2026-01-01'")
+    lively = dump(PULSE).replace(
+        "state: running", "state: running\n  retiredAt: '2026-01-01T00:00:00Z'")
     assert "remove it" in errors(lively)[0]
 
 

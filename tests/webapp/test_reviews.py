@@ -181,6 +181,7 @@ def test_what_is_said_is_kept_and_shown_as_text(house, store):
     wanted = propose(store)
     assert post(eve, "comment", wanted | {"text": "<b>Why?</b>"}).status_code == 303
     assert post(eve, "comment", wanted | {"text": "  "}).status_code == 422
+    assert post(eve, "comment", wanted | {"text": "x" * 5000}).status_code == 422
     page = eve.get("/changes/more").text
     assert "&lt;b&gt;Why?&lt;/b&gt;" in page
     assert post(eve, "close", wanted).status_code == 303
