@@ -100,8 +100,8 @@ def _disk(instance: Instance) -> Iterator[Finding]:
 
 def _quota() -> Iterator[Finding]:
     """How an employee's files are kept within their limit on this machine."""
-    yield Finding("limit of files", "ok", "watched: who passes it is frozen within about a second, "
-                  "and the host keeps a reserve (no quota of the file system is used)")
+    yield Finding("limit of files", "ok", "watched, size and number: who passes it is frozen "
+                  "within about a second; the host keeps a reserve (no quota of the file system)")
 
 
 _LANDLOCK = 444  # landlock_create_ruleset, the same number on every processor

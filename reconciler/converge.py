@@ -104,7 +104,8 @@ def run_engine(engine: Engine, name: str, program: Program, action: Action,
     run: Run = engine.up(name, program, refresh=action.refresh)
     stages.mark("plan", run.plan_s)
     stages.mark("apply", run.apply_s)
-    changes = tuple(change.as_json() for change in run.changes)
+    # Of a repair: what each field was found to be, and what it was set back to.
+    changes = tuple(c.as_json(values=action.cause == "drift") for c in run.changes)
     if run.succeeded:
         return Outcome(True, changes=changes)
     return Outcome(False, run.message, "policy" if run.violations else "engine", changes,

@@ -54,8 +54,21 @@ class ResourceChange:
     fields: tuple[str, ...] = ()
     values: tuple[tuple[str, Any, Any], ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
-        return {"op": self.op, "type": self.type, "name": self.name, "fields": list(self.fields)}
+    def as_json(self, *, values: bool = False) -> dict[str, Any]:
+        told: dict[str, Any] = {"op": self.op, "type": self.type, "name": self.name,
+                                "fields": list(self.fields)}
+        if values:
+            told["values"] = [{"field": name, "old": _short(old), "new": _short(new)}
+                              for name, old, new in self.values]
+        return told
+
+
+def _short(value: Any) -> str | None:
+    """A value in at most 200 characters."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 @dataclass(frozen=True, slots=True)

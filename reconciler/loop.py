@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Collection, Mapping
@@ -42,7 +41,7 @@ from reconciler.outbox import Outbox
 from reconciler.queue import FairQueue
 from reconciler.recorder import Recorder, Turn
 from reconciler.rest import Rest
-from reconciler.storage import StorageWatch
+from reconciler.storage import Disk, StorageWatch
 from reconciler.workers import Workers
 from reconciler.world import PARTS, Look, World
 from stacks import StackError
@@ -168,7 +167,7 @@ class Reconciler:
         if platform is None:
             return
         try:
-            disk = shutil.disk_usage(self.world.volumes_root())
+            disk = Disk.of(self.world.volumes_root())
         except (OSError, StackError):
             return  # Docker does not answer: nobody writes either
         rows = self.fleet.rows()
@@ -176,7 +175,7 @@ class Reconciler:
                    if (seen := self.fleet.sighting(e)) and (seen.running or seen.paused)
                    and rows[e]["desired_state"] in ("running", "warm")}
         before = self.storage.frozen().keys()
-        self.storage.guard(running, platform.storage, disk.free, disk.total, time.monotonic())
+        self.storage.guard(running, platform.storage, disk, time.monotonic())
         if self.storage.frozen().keys() != before:
             self.wake()
 
@@ -324,7 +323,9 @@ class Reconciler:
         found = frozenset(item for items in drift.values() for item in items)
         for item in sorted(found - self._drifting, key=str):
             self.metrics.drift.labels(item.kind).inc()
-            self.outbox.event("Drift", str(item), customer_of(item.stack))
+            done = self.world.done_to(item.name)
+            self.outbox.event("Drift", f"{item} ({done})" if done else str(item),
+                              customer_of(item.stack))
         self._drifting = found
 
     def _release(self, look: Look) -> None:

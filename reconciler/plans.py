@@ -55,21 +55,11 @@ class StackPlan:
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return {"stack": self.stack, "changes": [c.as_json() | {"values": [
-            {"field": name, "old": _short(old), "new": _short(new)} for name, old, new in c.values]}
-                for c in self.changes],
+        return {"stack": self.stack, "changes": [c.as_json(values=True) for c in self.changes],
                 "problems": list(self.problems), "notes": list(self.notes),
                 "employees": [{"employee": c.name.removeprefix("employee-"), "does": _DOES[c.op]}
                               for c in self.changes if c.type == _CONTAINER and c.op in _DOES
                               and c.name.startswith("employee-")]}
-
-
-def _short(value: Any) -> str | None:
-    """A value in at most 200 characters."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 class Planner:

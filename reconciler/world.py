@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -47,6 +48,7 @@ PARTS = {"docker": "Docker", "dns": "DNS", "edge": "the edge", "firewall": "the 
 _PART_OF = dict.fromkeys(("prometheus", "alertmanager", "blackbox", "node-exporter"), "monitoring")
 _FORGET = ["python3", "/opt/employee/forget.py", "agent:main:openai:%"]
 _MONITORING_EVERY_S = 10.0
+_MOST_DONE = 1_000  # containers whose last event is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class World:
         self._tenants: dict[str, Tenant] = {}  # by stack: what its resources may name
         self._expired: set[str] = set()
         self._touched: dict[str, set[str]] = {}  # by customer: containers changed by hand
+        # By container or network: what Docker told last, when, and whose it is.
+        self._done: dict[str, tuple[str, float, str | None]] = {}
         self._monitoring: tuple[float, list[Difference]] = (-1e9, [])
         self.volumes = Volumes(instance)
         self._root: Path | None = None
@@ -256,13 +260,25 @@ class World:
 
     def watch(self, wake: Callable[[], None]) -> None:
         """Calls `wake` whenever Docker says that a container of ours changed."""
-        def take(customer_id: str | None, container: str, action: str) -> None:
-            if customer_id is not None and action == "update":
-                with self._guard:
+        def take(customer_id: str | None, container: str, action: str, at: float) -> None:
+            with self._guard:
+                if customer_id is not None and action == "update":
                     self._touched.setdefault(customer_id, set()).add(container)
+                if container:
+                    self._done.pop(container, None)
+                    self._done[container] = (action, at, customer_id)
+                    while len(self._done) > _MOST_DONE:
+                        self._done.pop(next(iter(self._done)))
             wake()
         threading.Thread(target=watch_docker, args=(self._instance.id, take), daemon=True,
                          name="docker-events").start()
+
+    def done_to(self, name: str) -> str:
+        """What Docker told last of a container or network; empty when it told nothing. It does
+        not say who asked for it."""
+        with self._guard:
+            action, at, _ = self._done.get(name, ("", 0.0, None))
+        return f"docker {action}, {datetime.fromtimestamp(at, UTC):%H:%M:%S} UTC" if action else ""
 
     def settle(self, stack: str) -> None:
         """After a run: what Docker reported of the run's own changes is no drift."""
@@ -270,6 +286,8 @@ class World:
         if customer_id is not None:
             with self._guard:
                 self._touched.pop(customer_id, None)
+                for name in [n for n, done in self._done.items() if done[2] == customer_id]:
+                    del self._done[name]
 
     def _parts(self, wanted: Platform) -> dict[str, Callable[[], list[Difference]]]:
         def of(look: Callable[..., Iterator[Difference]], *more: object

@@ -7,8 +7,10 @@ known: cgroup v1 (one tree a controller) and v2 (one tree). Sizes in bytes, CPU 
 from __future__ import annotations
 
 import contextlib
+import stat
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,9 +117,9 @@ def use(container: Container, ports: frozenset[int], proxy_port: int) -> Use | N
     """What it uses now, or None when it ended meanwhile."""
     try:
         if container.is_v2:
-            stat = dict(line.split() for line in
-                        (container.cpu / "cpu.stat").read_text().splitlines())
-            cpu = int(stat["usage_usec"]) / 1e6
+            counts = dict(line.split() for line in
+                          (container.cpu / "cpu.stat").read_text().splitlines())
+            cpu = int(counts["usage_usec"]) / 1e6
             memory = int((container.memory / "memory.current").read_text()) - _droppable(
                 container.memory / "memory.stat", "inactive_file")
         else:
@@ -132,8 +134,34 @@ def use(container: Container, ports: frozenset[int], proxy_port: int) -> Use | N
     return Use(cpu, memory, pids, open_ports, calls, any(map(_is_work, members)))
 
 
-def _droppable(stat: Path, name: str) -> int:
-    return next((int(line.split()[1]) for line in stat.read_text().splitlines()
+def unnamed(name: str, folder: Path) -> int:
+    """Bytes on the disk of `folder`, of files that a container's processes hold open or mapped and
+    that have no name any more: no walk of a folder finds them."""
+    container, device = find(name), folder.stat().st_dev
+    if container is None:
+        return 0
+    with contextlib.suppress(OSError):
+        return unnamed_of(map(int, (container.memory / "cgroup.procs").read_text().split()), device)
+    return 0
+
+
+def unnamed_of(pids: Iterable[int], device: int) -> int:
+    """As `unnamed`, of these processes."""
+    found: dict[int, int] = {}
+    for pid in pids:
+        for kind in ("fd", "map_files"):
+            with contextlib.suppress(OSError):  # it ended
+                for link in Path(f"/proc/{pid}/{kind}").iterdir():
+                    with contextlib.suppress(OSError):
+                        seen = link.stat()
+                        if seen.st_nlink == 0 and seen.st_dev == device and stat.S_ISREG(
+                                seen.st_mode):
+                            found[seen.st_ino] = seen.st_blocks * 512
+    return sum(found.values())
+
+
+def _droppable(counts: Path, name: str) -> int:
+    return next((int(line.split()[1]) for line in counts.read_text().splitlines()
                  if line.startswith(f"{name} ")), 0)
 
 

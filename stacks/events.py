@@ -14,21 +14,24 @@ log = logging.getLogger(__name__)
 _ACTIONS = ("die", "destroy", "start", "pause", "unpause", "update", "disconnect")
 
 
-def watch_docker(instance: str, take: Callable[[str | None, str, str], None]) -> None:
-    """Calls `take(customer, container name, action)` for each event of the instance's containers
-    and networks, for ever; connects again when Docker was away."""
+def watch_docker(instance: str, take: Callable[[str | None, str, str, float], None]) -> None:
+    """Calls `take(customer, container name, action, at)` for each event of the instance's
+    containers and networks, for ever; connects again when Docker was away. `at`: seconds since
+    1970."""
     while True:
         try:
             with speaking():
                 stream = client().events(decode=True, filters={"type": ["container", "network"]})
-                take(None, "", "connected")
+                take(None, "", "connected", time.time())
                 for event in stream:
                     action = event.get("Action", "")
                     attributes = event.get("Actor", {}).get("Attributes", {})
+                    at = float(event.get("time") or time.time())
                     if event.get("Type") == "network" and action in ("destroy", "disconnect"):
-                        take(None, attributes.get("name", ""), action)
+                        take(None, attributes.get("name", ""), action, at)
                     elif action in _ACTIONS and attributes.get(LABEL_INSTANCE) == instance:
-                        take(attributes.get(LABEL_CUSTOMER), attributes.get("name", ""), action)
+                        take(attributes.get(LABEL_CUSTOMER), attributes.get("name", ""), action,
+                             at)
         except UnreachableError:
             pass
         except Exception:  # the stream broke in the middle of a line: Docker went away

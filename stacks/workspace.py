@@ -95,14 +95,16 @@ class Listing:
 
 
 class Usage(NamedTuple):
-    """Bytes that the disk gives to regular files, and how many files they are.
+    """Bytes that the disk gives to regular files, how many files they are, and how many entries
+    of all kinds there are.
 
-    `complete`: False if the walk ended at MAX_WALKED entries, and both are lower bounds.
+    `complete`: False if the walk ended at MAX_WALKED entries, and all are lower bounds.
     """
 
     bytes: int
     files: int
     complete: bool
+    entries: int = 0
 
 
 def checked(path: str) -> Parts:
@@ -281,12 +283,13 @@ class Workspace:
 
     def usage(self) -> Usage:
         """What the regular files take, hard links counted once."""
-        total = files = 0
+        total = files = entries = 0
         seen = set()
         with _plainly(""):
             for walked, (_, found) in enumerate(self._walk(())):
                 if walked == MAX_WALKED:
-                    return Usage(total, files, complete=False)
+                    return Usage(total, files, complete=False, entries=walked)
+                entries = walked + 1
                 if not stat.S_ISREG(found.st_mode):
                     continue
                 files += 1
@@ -295,7 +298,7 @@ class Workspace:
                         continue
                     seen.add(found.st_ino)
                 total += _taken(found)
-        return Usage(total, files, complete=True)
+        return Usage(total, files, complete=True, entries=entries)
 
     def archive(self, path: str, write: Callable[[bytes], object]) -> None:
         """Hands a .zip of a folder's regular files to `write`, piece by piece.

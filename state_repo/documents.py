@@ -223,9 +223,11 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """What one employee's volume, and one company's knowledge, may hold, in MiB."""
+    """What one employee's volume, and one company's knowledge, may hold, in MiB; and how many
+    files and folders a volume may have."""
 
     employee_mb: int = 5_120
+    employee_files: int = 150_000
     knowledge_mb: int = 2_048
 
 

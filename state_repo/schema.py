@@ -196,6 +196,8 @@ def _platform() -> dict[str, Any]:
         }),
         "storage": _object({
             "employeeMb": _number(storage.employee_mb, 16, 10000000, "Of one employee, MiB."),
+            "employeeFiles": _number(storage.employee_files, 1000, 190000,
+                                     "Files and folders of one employee."),
             "knowledgeMb": _number(storage.knowledge_mb, 16, 10000000, "Of one company, MiB."),
         }),
         "plans": {"type": "object", "propertyNames": ID | {"maxLength": 30},

@@ -218,11 +218,14 @@ class StatusStore:
             return session.get(StackStatus, stack)
 
     def receipts(self, customer: str | None = None, limit: int = 50,
-                 revision: str | None = None) -> list[Receipt]:
-        """The newest first; `revision`: those that applied this commit, which may be shortened."""
+                 revision: str | None = None, cause: str | None = None) -> list[Receipt]:
+        """The newest first; `revision`: those that applied this commit, which may be shortened;
+        `cause`: those of one cause."""
         query = select(Receipt).order_by(Receipt.id.desc()).limit(limit)
         if customer is not None:
             query = query.where(Receipt.stack == f"customer/{customer}")
+        if cause is not None:
+            query = query.where(Receipt.cause == cause)
         if revision is not None:
             query = query.where(or_(
                 Receipt.revision.startswith(revision, autoescape=True),

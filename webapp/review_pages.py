@@ -10,9 +10,10 @@ from state_repo.review import NAME
 from webapp import reviews, team
 from webapp.access import access, me
 from webapp.errors import Problem
+from webapp.reconciler_api import ask
 
 review_pages = Blueprint("reviews", __name__)
-HISTORY, MOST = 40, 50  # commits and changes on a page
+HISTORY, MOST, REPAIRS = 40, 50, 60  # commits, changes and repairs on a page
 # The verbs stand behind a `-`, which begins no branch's name.
 
 
@@ -40,6 +41,20 @@ def index() -> Any:
         "changes.html", waiting=waiting, more=max(len(names) - MOST, 0),
         commits=commits, results=results, of_customer=customer, of_employee=employee,
         remote=store.remote, done=request.args.get("done"), sha=request.args.get("sha", ""))
+
+
+@review_pages.get("/changes/-/drift")
+@access("engineer", page=True)
+def drift() -> Any:
+    """What differs from what was applied, now; and what did, with what it was set back to."""
+    try:
+        now: dict[str, Any] | None = ask(team.instance().socket, "GET", ["drift"]).json()
+    except Problem:
+        now = None
+    customer = request.args.get("customer") or None
+    return render_template("drift.html", now=now, of_customer=customer, repairs=(
+        team.status().receipts(customer, REPAIRS, cause="drift")), found=[
+        e for e in reversed(team.status().events(customer, limit=500)) if e.kind == "Drift"][:60])
 
 
 def _waiting(name: str) -> dict[str, Any] | None:

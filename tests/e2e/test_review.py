@@ -119,6 +119,13 @@ def test_from_a_mistake_to_a_roll_back(house, tmp_path):
            house.instance.container_name(pulse))
     until(lambda: memory(house, pulse) == 128, "drift is repaired to what it was taken back to",
           house=house)
+    repair = until(lambda: next((r for r in house.iw("receipts", "--customer", "acme") if (
+        r["cause"] == "drift")), None), "the repair's receipt", house=house)
+    assert {"field": "memory", "old": "200", "new": "128"} in [
+        v for c in repair["changes"] for v in c["values"]], repair["changes"]
+    assert any("(docker update, " in told for told in house.events("Drift"))
+    page = eve.get("/changes/-/drift?customer=acme")
+    assert "docker update" in page and "128" in page
     assert house.answers(other, "bolt"), "nobody else noticed"
 
 

@@ -99,6 +99,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         match [self.command, *parts]:
             case ["POST", "notify"] | ["POST", "employees", _, "disconnect" | "wake"]:
                 self._json({})
+            case ["GET", "drift"]:
+                self._json({"items": [], "unknown": {}})
             case ["GET", "plan"]:
                 self._json(self.house.plan(query["change"]))
             case ["GET", "customers", _, "usage"]:

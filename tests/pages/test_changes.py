@@ -4,6 +4,7 @@ rolled back. Git is real, the plan's engine is faked."""
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import expect
@@ -11,6 +12,7 @@ from playwright.sync_api import expect
 from state_repo import changes
 from state_repo.parsing import dump
 from tests.pages.conftest import ENGINEER, LOOKS, PASSWORD, PHONE
+from tests.rows import put_receipt
 from tests.webapp.test_reviews import fake_plan, propose
 from webapp import accounts
 
@@ -106,6 +108,27 @@ def test_what_moved_meanwhile_is_not_merged(store, visit):
     eve.page.get_by_role("button", name="Merge").click()
     expect(eve.page.get_by_text("not what you looked at any more")).to_be_visible()
     assert store.head() == before and wanted["head"]
+
+
+@LOOKS
+def test_what_differed_is_told_with_what_it_was_set_back_to(store, site, visit, viewport, scheme):
+    site.status.add_event("Drift", "container iw-emp-pulse: it was changed by hand (docker update, "
+                          "12:03:01 UTC)", "acme")
+    put_receipt(
+        site.status, stack="customer/acme", revision="a" * 40, cause="drift", result="succeeded",
+        subject="container iw-emp-pulse: it was changed by hand", total_s=0.8,
+        started_at=datetime.now(UTC), changes=[
+            {"op": "update", "type": "t", "name": "employee-pulse", "fields": ["memory"],
+             "values": [{"field": "memory", "old": "209715200", "new": "134217728"}]}])
+    eve = visit("eve@iw.test", viewport=viewport, color_scheme=scheme)
+    eve.go("/changes")
+    eve.page.get_by_role("link", name="What differed in reality").click()
+    expect(eve.page.get_by_text("Reality is what was applied")).to_be_visible()
+    expect(eve.page.get_by_text("docker update")).to_be_visible()
+    expect(eve.page.get_by_text("134217728")).to_be_visible()
+    assert eve.violations() == []
+    assert eve.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    eve.shot(f"drift-{scheme}-{'phone' if viewport is PHONE else 'desktop'}", full=True)
 
 
 def test_history_leads_to_one_company(store, visit):

@@ -44,6 +44,7 @@ class FakeWorld:
     tell: Callable[[str, str], None] = lambda *_: None
     runs: list[tuple[str, bool]] = field(default_factory=list)
     fail: dict[str, Any] = field(default_factory=dict)
+    done: dict[str, str] = field(default_factory=dict)  # what Docker told of a container
     previews: list[str] = field(default_factory=list)
     refused: dict[str, list[str]] = field(default_factory=dict)  # by a preview's policies
 
@@ -112,6 +113,9 @@ class FakeWorld:
     def watch(self, wake: Any) -> None: ...
 
     def settle(self, stack: str) -> None: ...
+
+    def done_to(self, name: str) -> str:
+        return self.done.get(name, "")
 
     def close(self) -> None: ...
 

@@ -461,6 +461,16 @@ def test_who_was_frozen_is_left_so_by_repairs_and_says_why(house, monkeypatch):
     assert id in house.world.asleep(), "the engine leaves it standing"
 
 
+def test_what_docker_told_stands_beside_what_drifted(house):
+    (one,) = house.hire("acme", 1)
+    house.settle()
+    house.world.done[one] = "docker destroy, 12:03:01 UTC"
+    del house.world.containers[one]
+    house.settle()
+    assert f"container {one}: it is gone (docker destroy, 12:03:01 UTC)" in house.events("Drift")
+    assert house.events("Repaired") == [f"container {one}: it is gone"]
+
+
 def test_who_is_frozen_is_neither_changed_nor_repaired_and_says_so(house):
     house.customer("bolt")
     ids, others = house.hire("acme", 2), house.hire("bolt", 1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from reconciler import storage
-from reconciler.storage import StorageWatch
+from reconciler.storage import Disk, StorageWatch
+from stacks import cgroup
 from stacks.workspace import Usage
 from state_repo.documents import Storage
 
@@ -47,6 +50,10 @@ class Host:
         self.paused: set[str] = set()
         self.told: list[str] = []
         self.used: dict[str, int] = {}
+        self.hidden: dict[str, int] = {}
+        self.entries: dict[str, int] = {}
+        self.entries_free = 16_000_000
+        monkeypatch.setattr(storage.cgroup, "unnamed", lambda name, _: self.hidden.get(name, 0))
         monkeypatch.setattr(storage, "volume_folder", lambda name: name)
         monkeypatch.setattr(storage, "Workspace", lambda name, *_: self._measured(name))
         monkeypatch.setattr(storage.cgroup, "pause", self.paused.add)
@@ -62,13 +69,14 @@ class Host:
         class Measured:
             @staticmethod
             def usage() -> Usage:
-                return Usage(host.used.get(name, 0), 1, True)
+                return Usage(host.used.get(name, 0), 1, True, host.entries.get(name, 1))
         return Measured()
 
     def look(self, *names: str) -> None:
         self.now += 1
         rows = {n: {"customer": "acme", "name": n.title(), "asleep_since": None} for n in names}
-        self.watch.guard(rows, Storage(employee_mb=5120), self.free, 100 << 30, self.now)
+        self.watch.guard(rows, Storage(employee_mb=5120), Disk(
+            self.free, 100 << 30, self.entries_free, 16_777_216), self.now)
 
     def write(self, name: str, size: int) -> None:
         self.used[name] = self.used.get(name, 0) + size
@@ -114,6 +122,51 @@ def test_the_host_keeps_a_reserve_that_who_grows_can_not_take(host):
     host.now += 5
     host.look("pulse", "quill")
     assert host.paused == {"quill"}, "it does not go on before there is room"
+
+
+def test_files_without_a_name_count_as_well(host):
+    host.look("pulse", "quill")
+    host.hidden["pulse"] = 15 << 30  # written, and removed while it is open
+    host.free -= 15 << 30
+    host.look("pulse", "quill")
+    assert host.paused == {"pulse"}
+    host.now += 5
+    host.look("pulse", "quill")
+    assert host.paused == {"pulse"}, "it holds them still"
+
+
+def test_who_makes_files_without_end_is_frozen(host):
+    host.look("pulse", "quill")
+    host.entries["pulse"], host.entries_free = 180_000, host.entries_free - 180_000
+    host.look("pulse", "quill")
+    assert host.paused == {"pulse"}
+    assert "180,000 files and folders, and may have 150,000" in host.watch.frozen()["pulse"]
+    host.entries["pulse"] = 100
+    host.now += 5
+    host.look("pulse", "quill")
+    assert host.paused == set()
+
+
+def test_the_host_keeps_a_reserve_of_inodes(host):
+    host.look("pulse", "quill")
+    host.entries["quill"], host.entries_free = 3_000, 500_000
+    host.look("pulse", "quill")
+    assert host.paused == {"quill"}
+
+
+def test_a_disk_without_such_a_limit_is_never_short_of_inodes():
+    assert not Disk(50 << 30, 100 << 30).is_short
+
+
+def test_what_a_process_holds_without_a_name_is_found(tmp_path):
+    with open(tmp_path / "big", "wb") as held:
+        held.write(b"x" * (3 << 20))
+        held.flush()
+        device = tmp_path.stat().st_dev
+        before = cgroup.unnamed_of([os.getpid()], device)
+        (tmp_path / "big").unlink()
+        assert cgroup.unnamed_of([os.getpid()], device) - before >= 3 << 20
+    assert cgroup.unnamed_of([2**22 - 1], device) == 0, "who is gone holds nothing"
 
 
 def test_small_changes_measure_nobody(host, monkeypatch):

@@ -281,7 +281,7 @@ def test_the_walk_is_bounded(root: Path, files: Workspace,
     monkeypatch.setattr(workspace, "MAX_WALKED", 3)
     for name in "abcd":
         (root / name).touch()
-    assert files.usage() == (0, 3, False)
+    assert files.usage() == (0, 3, False, 3)
 
 
 def test_move_never_replaces(root: Path, files: Workspace) -> None:
