@@ -35,6 +35,7 @@ from stacks.readers import (
     Reader,
     Refusal,
     Refused,
+    bundle,
     html,
     letter,
     load_modules,
@@ -55,13 +56,13 @@ KINDS = {"pdf": "pdf", "docx": "docx", "xlsx": "xlsx", "pptx": "pptx", "odt": "o
          "odp": "odp", "rtf": "rtf", "epub": "epub", "eml": "mail", "html": "html", "htm": "html",
          "csv": "csv", "tsv": "csv", "md": "markdown", "markdown": "markdown", "txt": "text",
          "text": "text", "log": "text", "json": "text", "xml": "text", "yaml": "text",
-         "yml": "text"}
+         "yml": "text", "zip": "zip"}
 
 LOADERS: dict[str, Callable[[], Reader]] = {
     "pdf": pdf.load, "docx": word.load, "xlsx": office.load_xlsx, "pptx": office.load_pptx,
     **dict.fromkeys(("odt", "ods", "odp"), office.load_open_document), "rtf": letter.load_rtf,
     "epub": letter.load_book, "mail": letter.load_mail, "html": html.load, "csv": table.load,
-    "markdown": text.load, "text": text.load}
+    "markdown": text.load, "text": text.load, "zip": bundle.load_zip}
 # What a packed document holds, and so is: a name among its last bytes, or a line at its start.
 _PACKED = {b"word/document.xml": "docx", b"xl/workbook.xml": "xlsx",
            b"ppt/presentation.xml": "pptx"}
@@ -132,6 +133,9 @@ LEFT_OUT: dict[int, tuple[str, str]] = {
     Note.CHARTS: ("{} chart or diagram is not read.", "{} charts or diagrams are not read."),
     Note.HIDDEN: ("{} hidden sheet or slide is not read.",
                   "{} hidden sheets or slides are not read."),
+    Note.WITHIN: ("{} document in it was not read whole; by itself it says what is missing.",
+                  "{} documents in it were not read whole; by themselves they say what is "
+                  "missing."),
     Note.FORM: ("Its form is of an old kind (XFA), and may hold more.",) * 2,
 }
 _BY_PLACE = frozenset({Note.SCAN, Note.PAGE, Note.CELL, Note.QUOTE})  # others are counted
@@ -221,7 +225,7 @@ def _by_content(handle: int, size: int, kind: str, filename: str) -> str:
         for mark, found in (*_SAID.items(), *_PACKED.items()):
             if mark in (head[:120] if mark in _SAID else tail):
                 return found
-        if kind in (*_PACKED.values(), *_SAID.values()):
+        if kind in (*_PACKED.values(), *_SAID.values(), "zip"):
             return kind
         raise ExtractionError(f"It is a packed file (a .zip, for one) and no .{said}; upload what "
                               "is in it.")

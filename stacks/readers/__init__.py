@@ -45,6 +45,7 @@ class Note(enum.IntEnum):
     CHARTS = 9
     FORM = 10  # a form of the old XFA kind
     HIDDEN = 11  # how many sheets or slides are hidden
+    WITHIN = 12  # how many documents within it were not read whole
 
 
 class Refused(Exception):

@@ -14,17 +14,13 @@ from stacks.readers import (
     Reader,
     Refusal,
     Refused,
+    bundle,
     html,
     load_modules,
     packages,
-    pdf,
-    table,
-    word,
 )
-from stacks.readers import text as plain
 
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
-_MOST_PARTS = 50
 _OPF = "{http://www.idpf.org/2007/opf}"
 _CONTAINER = "{urn:oasis:names:tc:opendocument:xmlns:container}"
 
@@ -32,9 +28,7 @@ _CONTAINER = "{urn:oasis:names:tc:opendocument:xmlns:container}"
 def load_mail() -> Reader:
     import email.mime
     load_modules(email)
-    readers = {"pdf": pdf.load(), "docx": word.load(), "csv": table.load(), "txt": plain.load(),
-               "md": plain.load(), "html": html.load()}
-    convert = html.converter()
+    inner, convert = bundle.load_inner(), html.converter()
 
     def read(data: bytes, notes: Notes) -> Iterator[str]:
         message = email.message_from_bytes(data, policy=email.policy.default)
@@ -49,17 +43,11 @@ def load_mail() -> Reader:
             yield "\n\n"
         for number, part in enumerate(message.iter_attachments()):
             name = part.get_filename() or part.get_content_type()
-            reader = readers.get(name.rpartition(".")[2].lower())
             raw: Any = part.get_payload(decode=True)
-            if reader is None or number >= _MOST_PARTS or not isinstance(raw, bytes):
+            if number >= bundle.MOST or not isinstance(raw, bytes):
                 notes.add(Note.ATTACHMENTS, 1)
                 continue
-            yield f"\n## Attachment: {name}\n\n"
-            try:
-                yield from reader(raw, Notes())
-            except Refused:
-                notes.add(Note.ATTACHMENTS, 1)
-            yield "\n\n"
+            yield from bundle.headed(f"## Attachment: {name}", inner(name, raw, notes))
     return read
 
 

@@ -366,6 +366,69 @@ def test_a_mail_with_its_attachments(read):
     assert found.left_out == ("1 embedded file is not read; upload it by itself.",)
 
 
+def bundle(**files: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+    return out.getvalue()
+
+
+def test_a_zip_of_documents_is_read_document_by_document(read):
+    found = read("all.zip", bundle(**{
+        "offers/tea.txt": "Grüner Tee kostet 5 €".encode(), "offers/coffee.docx": docx(
+            paragraph("Coffee costs 7")), "stock.xlsx": workbook(), "a.pdf": pdf("From a PDF"),
+        "__MACOSX/._a.pdf": b"x", ".DS_Store": b"x", "offers/": b""}))
+    assert found.kind == "zip"
+    for part in ("# offers/tea.txt\n\nGrüner Tee kostet 5 €", "# offers/coffee.docx\n\nCoffee",
+                 "Müller", "# a.pdf\n\nFrom a PDF"):
+        assert part in found.text, part
+    assert "MACOSX" not in found.text and "DS_Store" not in found.text
+    assert found.left_out == ("1 document in it was not read whole; by itself it says what is "
+                              "missing.",), "the workbook has a hidden sheet"
+
+
+def test_what_a_zip_holds_that_is_not_read_is_counted(read):
+    found = read("all.zip", bundle(**{
+        "a.txt": b"Hello", "logo.png": b"\x89PNG", "inner.zip": bundle(b=b"x"), "b.docx": b"no",
+        "c.txt": "Счёт за март".encode("koi8-r")}))
+    assert "Hello" in found.text and found.left_out == (
+        "3 embedded files are not read; upload them by themselves.",
+        "1 document in it was not read whole; by itself it says what is missing.")
+    many = bundle(**{f"{n:03}.txt": b"line %d" % n for n in range(230)})
+    found = read("many.zip", many)
+    assert "line 199" in found.text and "line 200" not in found.text
+    assert found.left_out == ("30 embedded files are not read; upload them by themselves.",)
+
+
+def test_a_zip_that_is_a_bomb_or_locked_or_something_else_is_refused(read):
+    with pytest.raises(ExtractionError, match="unpacks to far more"):
+        read("bomb.zip", bundle(**{f"{n}.txt": b"0" * (20 << 20) for n in range(9)}))
+    locked = bytearray(bundle(a=b"secret"))
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[locked.index(mark) + at] |= 1
+    with pytest.raises(ExtractionError, match="encrypted"):
+        read("locked.zip", bytes(locked))
+    with pytest.raises(ExtractionError, match="damaged"):
+        read("cut.zip", bundle(a=b"x" * 100)[:-40])
+    assert read("really.zip", docx(paragraph("A letter"))).kind == "docx"
+    with pytest.raises(ExtractionError, match="no text in it"):
+        read("empty.zip", bundle(**{"logo.png": b"x", "__MACOSX/a": b"x"}))
+
+
+def test_a_mail_s_attachments_of_every_kind_are_read(read):
+    message = email.message.EmailMessage()
+    message["Subject"] = "Stock"
+    message.set_content("See there.")
+    message.add_attachment(workbook(), maintype="application", subtype="vnd", filename="s.xlsx")
+    message.add_attachment(b"%PDF-broken", maintype="application", subtype="pdf", filename="b.pdf")
+    found = read("a.eml", message.as_bytes())
+    assert "Müller" in found.text
+    assert found.left_out == ("1 embedded file is not read; upload it by itself.",
+                              "1 document in it was not read whole; by itself it says what is "
+                              "missing.")
+
+
 def test_a_book_in_its_order(read):
     data = packed("application/epub+zip", **{
         "META-INF/container.xml": '<c:container xmlns:c="urn:oasis:names:tc:opendocument:xmlns:'

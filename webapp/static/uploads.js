@@ -24,7 +24,7 @@ const TEXT = {
   summary: (done, all) => `${done} of ${plural(all, "document", "documents")} uploaded`,
 };
 const SETTING_UP = { every: 2000, tries: 30 };
-const READABLE = ["pdf", "docx", "xlsx", "pptx", "odt", "ods", "odp", "rtf", "epub", "eml", "html", "csv", "md", "txt"];
+const READABLE = ["pdf", "docx", "xlsx", "pptx", "odt", "ods", "odp", "rtf", "epub", "eml", "zip", "html", "csv", "md", "txt"];
 
 /** The name under which a file is kept: composed accents, plain blanks. */
 const stored = (name) => name.normalize("NFC").replace(/\p{Zs}/gu, " ").trim();
