@@ -15,7 +15,7 @@ from pathlib import Path
 
 import requests
 
-from bench import billing, commit_cost, employee, full_house, web
+from bench import billing, commit_cost, employee, full_house, review, web
 from state_repo import changes
 from tests.conftest import ROOT, docker, light_platform, new_instance, remove_all
 from tests.e2e.house import ENGINEER, House, until
@@ -195,6 +195,7 @@ def main() -> None:
     section("The employee", lambda: employee.measure(images))
     section("A full house", lambda: full_house.measure(images))
     section("The web app", web.measure)
+    section("Review", lambda: review.measure(images))
     section("The cost of a commit", commit_cost.measure)
     section("From a payment to a seat", billing.measure)
     section("A quiet look at 1,000 employees", thousand_documents)

@@ -49,8 +49,8 @@ class Context:
     def status(self) -> StatusStore:
         return StatusStore(self.instance.database_url)
 
-    def ask(self, method: str, url: str, body: Any = None) -> Any:
-        return ask(door_for(self.instance.socket, url), method, url, body)
+    def ask(self, method: str, url: str, body: Any = None, timeout_s: float = 120.0) -> Any:
+        return ask(door_for(self.instance.socket, url), method, url, body, timeout_s)
 
     def author(self) -> Author:
         """The engineer, as git knows them."""
@@ -382,7 +382,7 @@ def plan(obj: Context, customer: str | None, change: str | None, as_machine: boo
         raise click.UsageError("name a --customer or a --change")
     asked = {"change": change} if change else {"customer": customer} if customer else {}
     with console.status("asking the engine"):
-        found = obj.ask("GET", f"/v1/plan?{urlencode(asked)}")
+        found = obj.ask("GET", f"/v1/plan?{urlencode(asked)}", timeout_s=900.0)
     if as_machine:
         return show_json(found)
     if change:

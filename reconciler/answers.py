@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from reconciler import ReconcilerError
+from reconciler import ReconcilerError, models
 from reconciler.decide import Confirmed, stack_of
 from reconciler.loop import WORKERS, Reconciler
 from reconciler.probe import CHAT_PORT, thumbnail
@@ -71,6 +71,11 @@ class Answers:
         if not self._r.book.retry(stack_of(customer)):
             raise ReconcilerError(f"nothing was ever applied for {customer}; see `iw status`")
         self._r.wake()
+
+    def ask_model(self, name: str, question: str | None) -> dict[str, Any]:
+        """One question to an offered model; see `models.ask`."""
+        return models.ask(self._r.instance, self._r.store.platform(), name,
+                          question or models.QUESTION)
 
     def restore(self, employee: str | None, customer: str | None, *, from_backup: bool) -> str:
         """Ends the hold on files that are gone; see `World.restore`.

@@ -66,6 +66,7 @@ class InternalApi:
             Rule("/v1/notify", endpoint=self.notify, methods=["POST"]),
             Rule("/v1/confirm", endpoint=self.confirm, methods=["POST"]),
             Rule("/v1/restore", endpoint=self.restore, methods=["POST"]),
+            Rule("/v1/models/<name>/ask", endpoint=self.ask_model, methods=["POST"]),
         ])
 
     def metrics(self, request: Request) -> Response:
@@ -138,6 +139,13 @@ class InternalApi:
         body = request.get_json()
         return as_json({"done": self._answers.restore(
             body.get("employee"), body.get("customer"), from_backup=source == "backup")})
+
+    def ask_model(self, request: Request, name: str) -> Response:
+        body = request.get_json(silent=True)
+        question = body.get("question") if isinstance(body, dict) else None
+        if question is not None and not isinstance(question, str):
+            raise BadRequest("question: some text")
+        return as_json(self._answers.ask_model(name, question))
 
     def wsgi(self, rules: Map, doors: Doors | None = None) -> Callable[..., Any]:
         @Request.application

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from reconciler import ReconcilerError, models
+from stacks.model_keys import FOLDER
 from stacks.model_proxy import config
 from stacks.secret_files import resolved
 from state_repo.documents import OfferedModel, Platform
@@ -39,7 +41,7 @@ class Proxy:
         self.instance = new_instance(folder)
         self.name = f"{self.instance.prefix}-model-proxy"
         self.url = f"http://127.0.0.1:{self.instance.ports['model_proxy']}"
-        self.image, self.keys, self.data = image, folder / "keys", folder / "data"
+        self.image, self.keys, self.data = image, folder / FOLDER, folder / "data"
         self.instance.secrets_path.mkdir()
         (self.instance.secrets_path / "provider-key").write_text(KEY)
         models = {name: m if m.model == "demo" else OfferedModel(
@@ -48,7 +50,7 @@ class Proxy:
         self.config = folder / "config.yaml"
         self.config.write_text(resolved(self.instance, config(Platform(images={}, models=models))))
         for made in (self.keys, self.data):
-            made.mkdir()
+            made.mkdir(parents=True)
             subprocess.run(["chown", "10005:10005", str(made)], check=True)
         folder.chmod(0o755)
         self.config.chmod(0o444)
@@ -386,3 +388,23 @@ def test_books_that_were_removed_call_nobody_and_the_months_sums_come_back(proxy
 def _quietly(work) -> None:
     with contextlib.suppress(requests.RequestException):
         work()
+
+
+def test_a_model_is_asked_one_question_and_the_key_for_it_goes(proxy, provider):
+    platform = Platform(images={}, models=OFFERED)
+    said = models.ask(proxy.instance, platform, "default", "SAY hello there")
+    assert said["answer"] == "(scripted) hello there" and said["model"] == "openai/scripted"
+    assert (said["tokens_in"], said["tokens_out"]) == (100, 50)
+    assert said["usd"] == pytest.approx(COST) and said["seconds"] > 0
+    assert proxy.settled("employee:model-test") == pytest.approx(COST)
+    assert "demo model" in models.ask(proxy.instance, platform, "demo")["answer"]
+    provider.fail_with = 401
+    wrong = models.ask(proxy.instance, platform, "default")
+    assert "refuses the key" in wrong["problem"] and "secrets/provider-key" in wrong["problem"]
+    assert KEY not in json.dumps(wrong)
+    provider.fail_with = 429
+    assert "no credit" in models.ask(proxy.instance, platform, "default")["problem"]
+    with pytest.raises(ReconcilerError, match="it offers default, demo, other"):
+        models.ask(proxy.instance, platform, "nothing")
+    assert not list(proxy.instance.secrets_path.glob("model-key-model-test*"))
+    assert not [path for path in proxy.keys.glob("*.json") if "model-test" in path.read_text()]
