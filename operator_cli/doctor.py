@@ -187,7 +187,7 @@ def _walls(instance: Instance) -> Iterator[Finding]:
                   "it runs without walls" if not confined else "no Docker socket, no secrets, "
                   + ("a user of its own" if alone else "but as the reconciler's user"),
                   "" if confined and alone else "`make down` and `make run` as root, with "
-                  "bubblewrap and setpriv (util-linux) installed")
+                  "bubblewrap and setpriv (util-linux), from code that every user may read")
 
 
 def _swap(instance: Instance) -> Iterator[Finding]:

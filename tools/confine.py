@@ -17,7 +17,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from tools.machine import PYTHON, ROOT
+from tools.machine import PYTHON, ROOT, VENV
 
 # Of the data folder: the secrets, and everything that is the reconciler's or a container's alone.
 HIDDEN = ("secrets", "pulumi", "config", "data", "backups", "logs", "run/edge")
@@ -41,8 +41,8 @@ def walls(data: Path) -> list[str]:
         (data / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     # The interpreter and the code, should they lie in one of the folders that are masked.
     shown = (PYTHON.resolve().parent.parent, ROOT, data)
-    own_user = os.geteuid() == 0 and shutil.which("setpriv") is not None and all(
-        path.stat().st_mode & stat.S_IXOTH for path in shown[:2])
+    own_user = os.geteuid() == 0 and shutil.which("setpriv") is not None and all(map(
+        _is_open, (*shown[:2], VENV / "pyvenv.cfg", ROOT / "webapp" / "__main__.py")))
     masked = ["/tmp", "/run"]
     if own_user:  # folders on the way that no other user passes
         masked += [str(above) for above in sorted({*itertools.chain(*(p.parents for p in shown))})
@@ -82,6 +82,15 @@ def walls(data: Path) -> list[str]:
 def user(data: Path) -> int:
     """The user and group of the web app whose data is in this folder; another one for each."""
     return FIRST_UID + int(hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8], 16) % UIDS
+
+
+def _is_open(path: Path) -> bool:
+    """Whether another user reads it (code that was cloned for one user alone is not), or it is
+    not there at all."""
+    if not path.exists():
+        return True
+    wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
+    return path.stat().st_mode & wanted == wanted
 
 
 def _give(data: Path, uid: int) -> None:

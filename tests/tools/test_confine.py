@@ -122,6 +122,17 @@ def test_no_other_user_of_the_machine_reads_the_data(instance):
     assert not instance.database_path.stat().st_mode & stat.S_IRWXO
 
 
+def test_code_that_only_root_reads_runs_as_root_within_the_walls(tmp_path, monkeypatch):
+    code = tmp_path / "clone"
+    (code / "webapp").mkdir(parents=True)
+    (code / "webapp" / "__main__.py").touch(mode=0o600)
+    monkeypatch.setattr(confine, "ROOT", code)
+    assert "setpriv" not in confine.walls(tmp_path / "data")
+    (code / "webapp" / "__main__.py").chmod(0o644)
+    if os.geteuid() == 0:
+        assert "setpriv" in confine.walls(tmp_path / "data")
+
+
 def test_another_instance_has_another_user(tmp_path):
     users = {confine.user(tmp_path / str(n)) for n in range(50)}
     assert len(users) == 50
