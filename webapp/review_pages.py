@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 
+from state_repo.parsing import DocumentError
 from state_repo.review import NAME
 from webapp import reviews, team
 from webapp.access import access, me
@@ -39,8 +41,9 @@ def index() -> Any:
     waiting = [found for name in names[:MOST] if (found := _waiting(name)) is not None]
     return render_template(
         "changes.html", waiting=waiting, more=max(len(names) - MOST, 0),
-        commits=commits, results=results, of_customer=customer, of_employee=employee,
-        remote=store.remote, done=request.args.get("done"), sha=request.args.get("sha", ""))
+        frozen=_frozen(), commits=commits, results=results, of_customer=customer,
+        of_employee=employee, remote=store.remote, done=request.args.get("done"),
+        sha=request.args.get("sha", ""))
 
 
 @review_pages.get("/changes/-/drift")
@@ -55,6 +58,19 @@ def drift() -> Any:
     return render_template("drift.html", now=now, of_customer=customer, repairs=(
         team.status().receipts(customer, REPAIRS, cause="drift")), found=[
         e for e in reversed(team.status().events(customer, limit=500)) if e.kind == "Drift"][:60])
+
+
+def _frozen() -> list[str]:
+    """What stands still, in words."""
+    now = datetime.now(UTC)
+    try:
+        snapshot = team.store().snapshot()
+    except DocumentError:  # it is told where it is read
+        return []
+    if everything := snapshot.freeze_of(None, now):
+        return [f"Everything is {everything}."]
+    return [f"{name} is {freeze}." for name in snapshot.customers
+            if (freeze := snapshot.freeze_of(name, now))]
 
 
 def _waiting(name: str) -> dict[str, Any] | None:

@@ -22,7 +22,9 @@ from webapp.models import Account, ReviewEvent, db
 from webapp.reconciler_api import ask
 
 MOST_TEXT = 4_000
-PLAN_S = 300.0
+PLAN_S = 900.0
+DID = {"approved": "approved", "withdrawn": "withdrew the approval of", "merged": "merged",
+       "closed": "closed", "rolled_back": "made, to take a commit back,"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,14 @@ def gate(plan: dict[str, Any], change: Change, steps: Iterable[ReviewEvent], by:
 
 
 def note(change: Change, by: Account, kind: str, text: str = "", plan: str | None = None) -> None:
-    """Records a step."""
+    """Records a step; all but a comment stand among the events as well (`iw events`)."""
     db.session.add(ReviewEvent(change=change.name, head=change.head, kind=kind,
                                by=by.email.lower(), name=by.name, plan=plan, text=text))
     db.session.commit()
+    if kind in DID:
+        team.status().add_event("Review", f"{by.name} ({by.email}) {DID[kind]} the change "
+                                f"{change.name} at {change.head[:10]}" + (
+                                    f": commit {text[:10]}" if kind == "merged" else ""))
 
 
 def approve(name: str, head: str, digest: str, by: Account) -> None:

@@ -6,11 +6,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from state_repo import changes
-from state_repo.documents import Review
+from state_repo.documents import Freeze, Review
 from state_repo.parsing import dump
 from state_repo.review import Changes
 from state_repo.store import Author
@@ -103,6 +104,10 @@ def test_from_a_branch_to_main_by_two_people(house, store):
     assert "Change: more" in told and f"Plan: {wanted['plan']}" in told
     assert told.count("Approved-by:") == 1 and "<max@iw.test>" in told
     assert "Merged-by:" in told and "<eve@iw.test>" in told
+    told = [e.message for e in house.status.events(limit=50) if e.kind == "Review"]
+    assert any("max@iw.test) approved the change more at" in line for line in told)
+    assert any(f"merged the change more at {wanted['head'][:10]}: commit" in line for line in told)
+    assert not [e for e in house.status.events("acme", limit=50) if e.kind == "Review"]
     after = eve.get("/changes/more").text
     assert "merged or closed" in after and "merged it" in after
     assert post(eve, "merge", wanted).status_code == 404
@@ -199,6 +204,17 @@ def test_it_is_the_engineers_alone(house, store):
         assert client.post("/changes/-/merge", data={"name": "more"}).status_code in (401, 403)
     assert "Changes" not in house.client("ann@acme.test").get("/").text
     assert 'href="/changes"' in house.client("eve@iw.test").get("/").text
+
+
+def test_what_is_frozen_is_said_to_engineers(house, store):
+    eve = house.client("eve@iw.test")
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    assert "frozen until" not in eve.get("/changes").text
+    changes.set_freeze(store, EVE, "acme", Freeze("we move its disk", soon))
+    page = eve.get("/changes").text
+    assert "acme is frozen until" in page and "we move its disk" in page
+    changes.set_freeze(store, EVE, None, Freeze("we upgrade", soon))
+    assert "Everything is frozen until" in eve.get("/changes").text
 
 
 def test_history_is_told_by_company_and_employee(house, store):
