@@ -56,7 +56,11 @@ def start(data: Path, name: str, env: dict[str, str] | None = None) -> int:
         finally:
             os.close(tells)
         with os.fdopen(told) as info:
-            pid = json.loads(info.read())["child-pid"] if walls else process.pid
+            said = info.read()
+        if walls and not said:
+            raise StepError(f"{name} could not be started within its walls:\n"
+                            + "\n".join(_last_lines(data, name)), "`iw doctor` looks at the rest")
+        pid = json.loads(said)["child-pid"] if walls else process.pid
     (data / "run" / f"{name}.pid").write_text(f"{pid} {started_at(pid)}\n")
     return pid
 
@@ -80,6 +84,10 @@ def stop(data: Path, name: str, patience_s: float = 30.0) -> bool:
 
 def check_alive(data: Path, name: str) -> None:
     if pid_of(data, name) is None:
-        log = data / "logs" / f"{name}.log"
-        last = log.read_text(errors="replace").splitlines()[-12:] if log.exists() else []
-        raise StepError(f"{name} ended:\n" + "\n".join(last), f"see {log}")
+        raise StepError(f"{name} ended:\n" + "\n".join(_last_lines(data, name)),
+                        f"see {data / 'logs' / f'{name}.log'}")
+
+
+def _last_lines(data: Path, name: str) -> list[str]:
+    log = data / "logs" / f"{name}.log"
+    return log.read_text(errors="replace").splitlines()[-12:] if log.exists() else []

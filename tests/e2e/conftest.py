@@ -20,8 +20,8 @@ def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulu
     made = House(instance, light_platform(images, instance))
     made.customer("acme", 8)
     made.customer("bolt", 8)
-    made.start()
     try:
+        made.start()
         until(lambda: made.status.stack("platform") and made.is_synced(), "the platform is up", 90,
               made)
         yield made

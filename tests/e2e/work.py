@@ -38,8 +38,8 @@ def working_house(data: Path, images: dict[str, str], provider: FakeProvider,
         models={"default": scripted}))
     made.customer("acme", 4)
     made.customer("bolt", 4)
-    made.start()
     try:
+        made.start()
         until(lambda: made.status.stack("platform") and made.is_synced(), "the platform is up", 120,
               made)
         yield made
