@@ -7,6 +7,7 @@ receipts of what it did name it. The branch goes, its commits are kept (`refs/re
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Iterable, Iterator
@@ -154,7 +155,8 @@ class Changes:
                                                             newest.author_email),
             f"{newest.subject}\n\n{told}\n\n{end}" if len(change.commits) > 1
             else f"{newest.subject}\n\n{end}")
-        self.close(change)
+        with contextlib.suppress(ConflictError):  # what was pushed since is a change of its own
+            self.close(change)
         return made
 
     def close(self, change: Change) -> None:

@@ -149,6 +149,25 @@ def test_a_branch_or_a_main_that_moved_is_not_merged(store, clone):
     assert store.head() == before and made.names() == ["more"]
 
 
+def test_what_is_pushed_while_it_is_merged_stays_a_change(store, clone, monkeypatch):
+    (pulse,) = employees(store)
+    proposed(clone, "more", pulse.path, "memoryMb: 3072", "memoryMb: 4096")
+    made, adopt = Changes(store), Store.adopt
+    change = made.find("more")
+
+    def slow(*arguments) -> str:
+        (clone / pulse.path).write_text((clone / pulse.path).read_text().replace(
+            "cpus: 1.0", "cpus: 2.0"))
+        git(clone, "commit", "-qam", "One more")
+        assert push(clone, "HEAD:more").returncode == 0
+        return adopt(*arguments)
+    monkeypatch.setattr(Store, "adopt", slow)
+    sha = made.merge(change, None, ())
+    assert store.head() == sha and made.names() == ["more"]
+    (one,) = employees(store)
+    assert (one.resources.memory_mb, one.resources.cpus) == (4096, 1.0)
+
+
 def test_two_that_changed_the_same_are_told_apart(store, clone):
     (pulse,) = employees(store)
     proposed(clone, "more", pulse.path, "memoryMb: 3072", "memoryMb: 4096")
