@@ -16,8 +16,10 @@ _LOWEST, _USUAL_RANGE = 10_240, "32768 60999"
 _TRIES = 2_000
 
 
-def free_ports(names: Iterable[str], wanted: dict[str, int] | None = None) -> dict[str, int]:
-    """A port for each name, on loopback, all different. `wanted`: preferred ones; 0: any.
+def free_ports(names: Iterable[str], wanted: dict[str, int] | None = None,
+               share: tuple[int, int] = (0, 1)) -> dict[str, int]:
+    """A port for each name, on loopback, all different. `wanted`: preferred ones; 0: any. `share`:
+    (which, of how many), of all ports: who agrees on shares never meets.
 
     Raises:
         OSError: none is free.
@@ -26,16 +28,17 @@ def free_ports(names: Iterable[str], wanted: dict[str, int] | None = None) -> di
     held: list[socket.socket] = []  # until all are found, so that none is given twice
     try:
         for name in names:
-            ports[name] = _bind(held, (wanted or {}).get(name, 0))
+            ports[name] = _bind(held, (wanted or {}).get(name, 0), *share)
         return ports
     finally:
         for probe in held:
             probe.close()
 
 
-def _bind(held: list[socket.socket], wanted: int) -> int:
+def _bind(held: list[socket.socket], wanted: int, which: int, of: int) -> int:
     for number in ([wanted] if wanted else []) + [
-            random.SystemRandom().randrange(_LOWEST, _highest()) for _ in range(_TRIES)]:
+            random.SystemRandom().randrange(_LOWEST + which, _highest(), of)
+            for _ in range(_TRIES)]:
         probe = socket.socket()
         try:
             probe.bind(("127.0.0.1", number))
