@@ -51,7 +51,10 @@ def changes(obj: Context, as_machine: bool) -> None:
 def rollback(obj: Context, commit: str, as_machine: bool) -> None:
     """Make a change that takes one commit of main back; it is reviewed like any other."""
     whole = obj.store.resolve(commit)
-    made = Changes(obj.store).roll_back(whole, obj.author())
+    author = obj.author()
+    made = Changes(obj.store).roll_back(whole, author)
+    obj.status.add_event("Review", f"{author.name} ({author.email}) made, to take commit "
+                         f"{whole[:10]} back, the change {made.name} at {made.head[:10]}")
     if as_machine:
         return show_json({"change": made.name, "head": made.head})
     console.print(f"The change {made.name} takes {whole[:10]} back. See what it would do: iw plan "

@@ -22,9 +22,9 @@ from reconciler import lessons
 from reconciler.loop import Reconciler
 from stacks import StackError, workspace
 from stacks.employee_files import UID, NotMadeYet, volume_folder
-from stacks.extraction import KINDS
 from stacks.knowledge import Knowledge
 from stacks.model_usage import usage
+from stacks.readers import kinds
 from stacks.workspace import Workspace
 from state_repo.documents import Platform, Storage
 
@@ -138,7 +138,7 @@ class Content:
         return _json({"documents": [asdict(d) for d in found],
                       "bytes": sum(d.size for d in found),
                       "max_bytes": self._storage().knowledge_mb << 20,
-                      "max_document_bytes": MOST_DOCUMENT, "readable": sorted(KINDS)})
+                      "max_document_bytes": MOST_DOCUMENT, "readable": sorted(kinds.ENDINGS)})
 
     def search(self, request: Request, customer: str) -> Response:
         found = self._knowledge(customer).search(request.args.get("q", ""))

@@ -332,7 +332,11 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
                                                lost[customer]), snapshot.commit)
     for stack in applied:
         gone = customer_of(stack)
-        if gone is not None and gone not in snapshot.customers and PLATFORM not in held:
+        if gone is None or gone in snapshot.customers:
+            continue
+        if freeze := snapshot.freeze_of(gone, now):
+            held[gone] = str(freeze)
+        else:
             stay(gone, f"customers/{gone}/ vanished from the state repo; restore it, or retire "
                        "its employees first. It is held at its last good state.")
     return Decision(tuple(actions), hold, kept, lost, held,

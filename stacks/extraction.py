@@ -23,28 +23,12 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from stacks import StackError
-from stacks.readers import (
-    Note,
-    Notes,
-    Reader,
-    Refusal,
-    Refused,
-    bundle,
-    html,
-    letter,
-    load_modules,
-    office,
-    pdf,
-    table,
-    text,
-    word,
-)
+from stacks.readers import Note, Notes, Refusal, Refused, kinds, load_modules, word
 
 MAX_INPUT = 50 << 20  # bytes
 MAX_OUTPUT = 5 << 20  # bytes of UTF-8
@@ -52,24 +36,6 @@ MEMORY = 1 << 30  # bytes of address space
 CPU_SECONDS = 30
 WALL_SECONDS = 60.0
 
-KINDS = {"pdf": "pdf", "docx": "docx", "xlsx": "xlsx", "pptx": "pptx", "odt": "odt", "ods": "ods",
-         "odp": "odp", "rtf": "rtf", "epub": "epub", "eml": "mail", "html": "html", "htm": "html",
-         "csv": "csv", "tsv": "csv", "md": "markdown", "markdown": "markdown", "txt": "text",
-         "text": "text", "log": "text", "json": "text", "xml": "text", "yaml": "text",
-         "yml": "text", "zip": "zip"}
-
-LOADERS: dict[str, Callable[[], Reader]] = {
-    "pdf": pdf.load, "docx": word.load, "xlsx": office.load_xlsx, "pptx": office.load_pptx,
-    **dict.fromkeys(("odt", "ods", "odp"), office.load_open_document), "rtf": letter.load_rtf,
-    "epub": letter.load_book, "mail": letter.load_mail, "html": html.load, "csv": table.load,
-    "markdown": text.load, "text": text.load, "zip": bundle.load_zip}
-# What a packed document holds, and so is: a name among its last bytes, or a line at its start.
-_PACKED = {b"word/document.xml": "docx", b"xl/workbook.xml": "xlsx",
-           b"ppt/presentation.xml": "pptx"}
-_SAID = {b"application/vnd.oasis.opendocument.text": "odt",
-         b"application/vnd.oasis.opendocument.spreadsheet": "ods",
-         b"application/vnd.oasis.opendocument.presentation": "odp",
-         b"application/epub+zip": "epub"}
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -89,8 +55,9 @@ class ExtractionError(StackError):
 class Extracted:
     """`text`: lines ended by \\n, no control character but \\n and \\t, up to MAX_OUTPUT bytes.
 
-    `kind`: a value of KINDS. `truncated`: the document has more text than this. `left_out`: what
-    is not in it, a sentence each. `encoding`: of a text file, and whether that was a guess.
+    `kind`: a value of `kinds.ENDINGS`. `truncated`: the document has more text than this.
+    `left_out`: what is not in it, a sentence each. `encoding`: of a text file, and whether that was
+    a guess.
     """
 
     text: str
@@ -142,11 +109,6 @@ _BY_PLACE = frozenset({Note.SCAN, Note.PAGE, Note.CELL, Note.QUOTE})  # others a
 _MOST_PLACES = 12
 
 
-def kind_of(filename: str) -> str | None:
-    """A value of KINDS, by the name's ending."""
-    return KINDS.get(filename.rpartition(".")[2].lower()) if "." in filename else None
-
-
 def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534,
             encoding: str | None = None) -> Extracted:
     """The text of a document; its content, and then `filename`, tell its kind.
@@ -155,10 +117,10 @@ def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534,
     parser runs as, if we are root. `encoding`: of a text, as a person says. Raises ExtractionError.
     Takes up to WALL_SECONDS.
     """
-    kind = kind_of(filename)
+    kind = kinds.by_name(filename)
     if kind is None:
         raise ExtractionError("Its type is unknown; the known ones are "
-                              + ", ".join(f".{ending}" for ending in KINDS) + ".")
+                              + ", ".join(f".{ending}" for ending in kinds.ENDINGS) + ".")
     if encoding is not None:
         encoding = known_encoding(encoding)
     with contextlib.ExitStack() as stack:
@@ -216,23 +178,16 @@ def known_encoding(name: str) -> str:
 
 def _by_content(handle: int, size: int, kind: str, filename: str) -> str:
     """The kind that the first and last bytes tell, which no name overrules."""
-    head = os.pread(handle, 1024, 0)
-    said = filename.rpartition(".")[2]
-    if b"%PDF-" in head:
-        return "pdf"
-    if head.startswith(b"PK\x03\x04"):
-        tail = os.pread(handle, 1 << 16, max(0, size - (1 << 16)))
-        for mark, found in (*_SAID.items(), *_PACKED.items()):
-            if mark in (head[:120] if mark in _SAID else tail):
-                return found
-        if kind in (*_PACKED.values(), *_SAID.values(), "zip"):
+    head = os.pread(handle, kinds.HEAD, 0)
+    if found := kinds.by_content(head, os.pread(handle, kinds.TAIL, max(0, size - kinds.TAIL))):
+        return found
+    if kinds.is_packed(head):
+        if kind in kinds.PACKED:
             return kind
-        raise ExtractionError(f"It is a packed file (a .zip, for one) and no .{said}; upload what "
-                              "is in it.")
+        raise ExtractionError(f"It is a packed file (a .zip, for one) and no "
+                              f".{filename.rpartition('.')[2]}; upload what is in it.")
     if head.startswith(word.OLE):
         raise ExtractionError(WORDS[Refusal.OLD_OFFICE])
-    if head.lstrip().startswith(b"{\\rtf"):
-        return "rtf"
     if head.startswith(_PICTURES):
         raise ExtractionError("It is a picture; upload a document with recognised text.")
     return kind
@@ -279,7 +234,7 @@ def main(kind: str, uid: int, encoding: str | None = None) -> int:
     # The order matters. The libraries may lie where only root may look (a virtual environment in
     # root's home), so everything is imported while we still may; then the rights go; and only then
     # is the first byte of the document read. Nothing can be imported after `_confine`.
-    read = LOADERS[kind]()
+    read = kinds.load(kind)
     load_modules(encodings)  # a codec is a module, imported when it is first named
     notes = Notes(os.dup(2), encoding)
     with open(os.devnull, "wb") as nowhere:  # what libraries print is no note

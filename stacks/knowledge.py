@@ -28,7 +28,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from stacks.extraction import ExtractionError, extract, kind_of, known_encoding
+from stacks.extraction import ExtractionError, extract, known_encoding
+from stacks.readers import kinds
 from stacks.workspace import TEMPORARY, Entry, NotFound, PathRefused, Workspace, checked
 
 MOUNT = "/shared"  # in the employees' containers
@@ -291,7 +292,7 @@ def _described(character: str) -> str:
 
 def _new(entry: Entry, now: datetime, by: str) -> Document:
     assert entry.etag is not None  # a regular file has one
-    kind = kind_of(entry.name) or entry.name.rpartition(".")[2].lower()
+    kind = kinds.by_name(entry.name) or entry.name.rpartition(".")[2].lower()
     return Document(entry.name, kind, entry.size, entry.etag, now.astimezone(UTC), _one_line(by))
 
 

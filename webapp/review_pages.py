@@ -35,8 +35,7 @@ def index() -> Any:
     results: dict[str, str] = {}
     for receipt in reversed(team.status().receipts(customer, 500)):
         for sha in (receipt.revision, *(c["sha"] for c in receipt.commits)):
-            bad = results.get(sha) == "failed" and receipt.revision != sha
-            results[sha] = "failed" if bad else receipt.result
+            results[sha] = receipt.result
     names = reviews.changes().names()
     waiting = [found for name in names[:MOST] if (found := _waiting(name)) is not None]
     return render_template(

@@ -6,70 +6,12 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator
 
-from stacks.readers import (
-    Note,
-    Notes,
-    Reader,
-    Refusal,
-    Refused,
-    html,
-    office,
-    packages,
-    pdf,
-    table,
-    word,
-)
-from stacks.readers import text as plain
+from stacks.readers import Note, Notes, Reader, Refusal, Refused, packages
 
 MOST = 200  # documents of one bundle
 _MOST_BYTES = 50 << 20  # of one of them
 # (name, bytes, notes of the whole) -> its text; what can't be read is noted.
-Inner = Callable[[str, bytes, Notes], Iterator[str]]
-
-
-class _Within(Notes):
-    """Notes of a document within: whether there were any."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.any = False
-
-    def add(self, note: Note, number: int) -> None:
-        self.any = True
-
-    def read_as(self, encoding: str, *, guessed: bool) -> None:
-        self.any |= guessed
-
-
-def load_inner() -> Inner:
-    """Imports what the kinds need that are read within another document: not bundles themselves,
-    which would nest without end."""
-    packed = office.load_open_document()
-    readers: dict[str, Reader] = {
-        "pdf": pdf.load(), "docx": word.load(), "xlsx": office.load_xlsx(),
-        "pptx": office.load_pptx(), **dict.fromkeys(("odt", "ods", "odp"), packed),
-        **dict.fromkeys(("csv", "tsv"), table.load()),
-        **dict.fromkeys(("html", "htm"), html.load()),
-        **dict.fromkeys(("txt", "text", "md", "markdown", "log", "json", "xml", "yaml", "yml"),
-                        plain.load())}
-
-    def read(name: str, data: bytes, notes: Notes) -> Iterator[str]:
-        reader = readers["pdf"] if data[:1024].find(b"%PDF-") >= 0 else readers.get(
-            name.rpartition(".")[2].lower())
-        if reader is None:
-            notes.add(Note.ATTACHMENTS, 1)
-            return
-        own = _Within()
-        try:
-            yield from reader(data, own)
-        except (MemoryError, RecursionError):
-            raise
-        except Exception:  # a damaged one hides no other
-            notes.add(Note.ATTACHMENTS, 1)
-            return
-        if own.any:
-            notes.add(Note.WITHIN, 1)
-    return read
+Within = Callable[[str, bytes, Notes], Iterator[str]]
 
 
 def headed(heading: str, pieces: Iterator[str]) -> Iterator[str]:
@@ -82,9 +24,7 @@ def headed(heading: str, pieces: Iterator[str]) -> Iterator[str]:
         yield piece
 
 
-def load_zip() -> Reader:
-    inner = load_inner()
-
+def load_zip(within: Within) -> Reader:
     def read(data: bytes, notes: Notes) -> Iterator[str]:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
             parts = [part for part in packed.infolist() if _is_document(part)]
@@ -104,7 +44,7 @@ def load_zip() -> Reader:
                 except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError):
                     notes.add(Note.ATTACHMENTS, 1)
                     continue
-                yield from headed(f"# {part.filename}", inner(part.filename, content, notes))
+                yield from headed(f"# {part.filename}", within(part.filename, content, notes))
     return read
 
 

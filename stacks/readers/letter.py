@@ -25,10 +25,10 @@ _OPF = "{http://www.idpf.org/2007/opf}"
 _CONTAINER = "{urn:oasis:names:tc:opendocument:xmlns:container}"
 
 
-def load_mail() -> Reader:
+def load_mail(within: bundle.Within) -> Reader:
     import email.mime
     load_modules(email)
-    inner, convert = bundle.load_inner(), html.converter()
+    convert = html.converter()
 
     def read(data: bytes, notes: Notes) -> Iterator[str]:
         message = email.message_from_bytes(data, policy=email.policy.default)
@@ -47,7 +47,7 @@ def load_mail() -> Reader:
             if number >= bundle.MOST or not isinstance(raw, bytes):
                 notes.add(Note.ATTACHMENTS, 1)
                 continue
-            yield from bundle.headed(f"## Attachment: {name}", inner(name, raw, notes))
+            yield from bundle.headed(f"## Attachment: {name}", within(name, raw, notes))
     return read
 
 

@@ -147,6 +147,7 @@ def test_a_commit_is_taken_back_by_a_change(data):
     (change,) = json.loads(run(data, "changes", "--json").stdout)
     assert change["commits"][0]["subject"].startswith('Roll back "Pause')
     assert "roll-back-" in run(data, "changes").stdout
+    assert f"back, the change {change['change']}" in run(data, "events", "--json").stdout
     assert run(data, "rollback", "0000000").exit_code == 1
 
 

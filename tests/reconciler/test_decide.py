@@ -23,7 +23,7 @@ from reconciler.decide import (
     is_expired,
     spread,
 )
-from state_repo.documents import Violation
+from state_repo.documents import Freeze, Violation
 from state_repo.snapshot import CustomerState, Snapshot
 from tests.reconciler.examples import acme, employee, platform, snapshot
 
@@ -111,6 +111,11 @@ def test_a_vanished_customer_is_held():
     decision = run(snapshot(), {"customer/acme": settled(acme())})
     assert decision.actions == ()
     assert "vanished" in decision.held["acme"]
+    frozen = replace(snapshot(), platform=replace(platform(), freeze=Freeze(
+        "we upgrade", "2026-05-02T12:00:00+00:00")))
+    decision = run(frozen, {"customer/acme": settled(acme())}, drift={"customer/acme": (
+        Drift("customer/acme", "network", "iw-net-acme", "it is gone"),)})
+    assert decision.actions == () and "we upgrade" in decision.held["acme"]
 
 
 def test_a_vanished_employee_is_kept_apart_and_changes_the_digest():

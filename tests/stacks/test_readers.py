@@ -429,8 +429,8 @@ def test_a_mail_s_attachments_of_every_kind_are_read(read):
                               "missing.")
 
 
-def test_a_book_in_its_order(read):
-    data = packed("application/epub+zip", **{
+def book() -> bytes:
+    return packed("application/epub+zip", **{
         "META-INF/container.xml": '<c:container xmlns:c="urn:oasis:names:tc:opendocument:xmlns:'
         'container"><c:rootfile full-path="O/b.opf"/></c:container>',
         "O/b.opf": '<package xmlns="http://www.idpf.org/2007/opf"><manifest><item id="a" '
@@ -438,12 +438,25 @@ def test_a_book_in_its_order(read):
         '<itemref idref="a"/></spine></package>',
         "O/a.xhtml": "<html><body><p>The end.</p></body></html>",
         "O/t/b.xhtml": "<html><body><h1>Tea</h1><p>It begins.</p></body></html>"})
-    assert read("a.epub", data).text == "# Tea\n\nIt begins.\n\nThe end.\n"
+
+
+RTF = rb"{\rtf1\ansi\ansicpg1252 Gr\'fc\'dfe aus {\b M\'fcnchen}\par Ende}"
+
+
+def test_a_book_in_its_order(read):
+    assert read("a.epub", book()).text == "# Tea\n\nIt begins.\n\nThe end.\n"
+
+
+def test_every_kind_that_is_read_is_read_within_a_zip_too(read):
+    found = read("all.zip", bundle(**{"a.rtf": RTF, "b.epub": book(), "really.txt": book(),
+                                      "c.html": b"<p>Page</p>", "d.tsv": b"a\tb\n1\t2\n"}))
+    for part in ("aus München", "# b.epub\n\n# Tea", "# really.txt\n\n# Tea", "Page", "| 1 | 2 |"):
+        assert part in found.text, part
+    assert found.left_out == ()
 
 
 def test_rtf_and_plain_kinds(read):
-    rtf = rb"{\rtf1\ansi\ansicpg1252 Gr\'fc\'dfe aus {\b M\'fcnchen}\par Ende}"
-    assert read("a.rtf", rtf).text.split() == ["Grüße", "aus", "München", "Ende"]
+    assert read("a.rtf", RTF).text.split() == ["Grüße", "aus", "München", "Ende"]
     for name, data in (("a.json", b'{"price": 5}'), ("a.yaml", b"price: 5"), ("a.log", b"price 5"),
                        ("a.xml", b"<price>5</price>")):
         assert "price" in read(name, data).text
