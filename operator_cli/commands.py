@@ -450,15 +450,18 @@ def confirm(obj: Context, commit: str, as_machine: bool) -> None:
 @click.option("--knowledge", metavar="CUSTOMER", help="A company's shared knowledge, instead of an "
               "employee's files.")
 @click.option("--from-backup", "source", flag_value="backup", help="Put the last backup in place.")
-@click.option("--empty", "source", flag_value="nothing", help="Begin with nothing.")
+@click.option("--as-it-is", "source", flag_value="disk", help="Take its disk, which is still "
+              "there.")
+@click.option("--empty", "source", flag_value="nothing", help="Begin with nothing; a disk that is "
+              "still there is set aside beside the backups.")
 @json_option
 @click.pass_obj
 def restore(obj: Context, employee: str | None, knowledge: str | None, source: str | None,
             as_machine: bool) -> None:
     """Decide about files whose volume is gone (`iw status` names them)."""
     if (employee is None) == (knowledge is None) or source is None:
-        raise click.UsageError("name an employee or --knowledge CUSTOMER, and say --from-backup or "
-                               "--empty")
+        raise click.UsageError("name an employee or --knowledge CUSTOMER, and say --from-backup, "
+                               "--as-it-is or --empty")
     found = obj.ask("POST", "/v1/restore", {"employee": employee, "customer": knowledge,
                                             "from": source})
     if as_machine:

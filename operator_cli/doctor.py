@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from operator_cli.reach import ReachError, ask
 from state_repo.instance import Instance
@@ -38,8 +39,7 @@ class Finding:
 
 def examine(instance: Instance, status: StatusStore) -> list[Finding]:
     checks: list[Callable[[], Iterator[Finding]]] = [
-        _programs, lambda: _docker(instance), lambda: _disk(instance), _quota,
-        _agent_walls,
+        _programs, lambda: _docker(instance), lambda: _disk(instance), _agent_walls,
         lambda: _secrets(instance), lambda: _documents(instance),
         lambda: _reconciler(instance), lambda: _web(instance), lambda: _walls(instance),
         lambda: _swap(instance), lambda: _name(instance),
@@ -98,12 +98,6 @@ def _disk(instance: Instance) -> Iterator[Finding]:
                   "" if result == "ok" else "make room: docker system df, docker image prune")
 
 
-def _quota() -> Iterator[Finding]:
-    """How an employee's files are kept within their limit on this machine."""
-    yield Finding("limit of files", "ok", "watched, size and number: who passes it is frozen "
-                  "within about a second; the host keeps a reserve (no quota of the file system)")
-
-
 _LANDLOCK = 444  # landlock_create_ruleset, the same number on every processor
 
 
@@ -152,9 +146,20 @@ def _reconciler(instance: Instance) -> Iterator[Finding]:
     halted = found["halted"]
     yield Finding("reconciler", "fail" if halted else "ok", halted or "turns",
                   "see docs/operations.md, The brakes" if halted else "")
+    yield _limit_of_files(found["disks"])
     for part, why in found["unreachable"].items():
         yield Finding(f"reach {part}", "fail", why, "it is retried by itself; see its container's "
                                                      "log (docker logs)")
+
+
+def _limit_of_files(disks: dict[str, Any]) -> Finding:
+    """How an employee's files are kept within their limit on this machine."""
+    if not disks["impossible"]:
+        return Finding("limit of files", "ok", f"{disks['count']} employees have a disk of their "
+                       "own; the kernel keeps them within it")
+    return Finding("limit of files", "warn", "watched: who passes it is frozen within about a "
+                   f"second, for {disks['impossible']}", "new employees get a disk of their own "
+                   "when this is mended")
 
 
 def _web(instance: Instance) -> Iterator[Finding]:

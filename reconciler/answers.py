@@ -9,6 +9,7 @@ from reconciler import ReconcilerError, models
 from reconciler.decide import Confirmed, stack_of
 from reconciler.loop import WORKERS, Reconciler
 from reconciler.probe import CHAT_PORT, thumbnail
+from reconciler.world import Source
 from stacks import cgroup
 
 
@@ -30,7 +31,8 @@ class Answers:
                 "halted": (turn.halt or (hold.reason if hold else None)) if turn else None,
                 "queue": self._r.queue.depth(), "workers": self._r.workers.live(),
                 "wedged": self._r.workers.wedged(),
-                "unreachable": dict(turn.look.unreachable) if turn else {}}
+                "unreachable": dict(turn.look.unreachable) if turn else {},
+                "disks": self._r.world.disks()}
 
     def info(self) -> dict[str, Any]:
         return {"instance": self._r.instance.id, "workers": WORKERS,
@@ -77,7 +79,7 @@ class Answers:
         return models.ask(self._r.instance, self._r.store.platform(), name,
                           question or models.QUESTION)
 
-    def restore(self, employee: str | None, customer: str | None, *, from_backup: bool) -> str:
+    def restore(self, employee: str | None, customer: str | None, source: Source) -> str:
         """Ends the hold on files that are gone; see `World.restore`.
 
         Raises:
@@ -89,7 +91,7 @@ class Answers:
                              if employee in made.state.employees), None)
         if customer is None or customer not in r.book.wanted():
             raise ReconcilerError(f"there is no {employee or customer}; see `iw status`")
-        done = r.world.restore(customer, employee, from_backup=from_backup)
+        done = r.world.restore(customer, employee, source)
         r.outbox.event("Restored", done, customer, employee)
         r.wake()
         return done

@@ -27,6 +27,7 @@ from reconciler.content import Content, answer_to
 from reconciler.loop import Reconciler
 from reconciler.plans import Planner
 from reconciler.turns import Turns
+from reconciler.world import Source
 from stacks import StackError
 from state_repo.instance import BULK_SOCKET
 from state_repo.review import NoChangeError
@@ -34,6 +35,7 @@ from state_repo.review import NoChangeError
 log = logging.getLogger(__name__)
 Handler = Callable[..., Response]
 BULK_THREADS, OF_ONE = 24, 6
+_SOURCES: dict[str, Source] = {"backup": "backup", "nothing": "nothing", "disk": "disk"}
 
 
 def as_json(value: Any, status: int = 200) -> Response:
@@ -133,12 +135,12 @@ class InternalApi:
         return as_json({"confirmed": self._answers.confirm(_field(request, "commit"))})
 
     def restore(self, request: Request) -> Response:
-        source = _field(request, "from")
-        if source not in ("backup", "nothing"):
-            raise BadRequest('from: "backup" or "nothing"')
+        source = _SOURCES.get(_field(request, "from"))
+        if source is None:
+            raise BadRequest('from: "backup", "nothing" or "disk"')
         body = request.get_json()
         return as_json({"done": self._answers.restore(
-            body.get("employee"), body.get("customer"), from_backup=source == "backup")})
+            body.get("employee"), body.get("customer"), source)})
 
     def ask_model(self, request: Request, name: str) -> Response:
         body = request.get_json(silent=True)

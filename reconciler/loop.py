@@ -157,6 +157,7 @@ class Reconciler:
         platform = self.book.platform
         if platform is not None:
             rows = self.fleet.rows()
+            self.world.make_room(platform.storage)
             self.storage.look(rows, platform.storage)
             self.metrics.show_volumes(self.storage.used(), rows,
                                       platform.storage.employee_mb << 20)

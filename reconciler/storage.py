@@ -1,10 +1,11 @@
-"""How full the volumes are. Docker's volumes have no quota on most file systems, so the limit is
-watched: an alert and an event come before a volume is full, and uploads past it are refused.
+"""How full the volumes are: an alert and an event come before one is full, and uploads past its
+limit are refused.
 
-Who passes the limit all the same is frozen where it stands, within about a second: a fall of the
-disk's free space, or of its inodes, is seen at once, whoever wrote; files that have no name any
-more are counted as well. It goes on when its files are below the limit again; they can be removed
-from outside while it stands still. And the host keeps a reserve: when that is touched, whoever is
+Where an employee has no disk of its own (see `stacks.disks`), nothing but this keeps it within its
+limit: who passes it is frozen where it stands, within about a second. A fall of the host's free
+space, or of its inodes, is seen at once, whoever wrote; files that have no name any more are
+counted as well. It goes on when its files are below the limit again; they can be removed from
+outside while it stands still. And the host keeps a reserve: when that is touched, whoever is
 growing is frozen too.
 """
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stacks import StackError, cgroup
+from stacks import StackError, cgroup, disks
 from stacks.employee_files import UID, volume_folder
 from stacks.workspace import Workspace
 from state_repo.documents import Storage
@@ -86,6 +87,7 @@ class StorageWatch:
         self._instance, self._tell = instance, tell
         self._frozen: dict[str, str] = {}  # employee -> why
         self._disk: Disk | None = None
+        self._limits: Storage | None = None
         self._looked_again = 0.0
         self._used: dict[str, Taken] = {}
         self._filling: set[str] = set()
@@ -102,8 +104,8 @@ class StorageWatch:
     def guard(self, running: Mapping[str, Mapping[str, Any]], storage: Storage, disk: Disk,
               now: float) -> None:
         """One look at the disk, about once a second. `running`: who may write now."""
-        last, self._disk = self._disk, disk
-        jumped = last is None or last.free - disk.free > JUMP or (
+        (last, limits), self._disk, self._limits = (self._disk, self._limits), disk, storage
+        jumped = last is None or limits != storage or last.free - disk.free > JUMP or (
             last.entries_free - disk.entries_free > JUMP_ENTRIES)
         for gone in self._frozen.keys() - running.keys():
             self._frozen.pop(gone)
@@ -144,12 +146,10 @@ class StorageWatch:
         """`deep`: with files that have no name any more."""
         try:
             root = volume_folder(self._instance.employee_volume(employee))
-            found = Workspace(root, UID, UID, 0, 0).usage()
-            hidden = cgroup.unnamed(self._instance.container_name(employee), root) if deep else 0
+            taken = self._used[employee] = self._taken(employee, root, deep=deep)
         except (OSError, StackError) as error:
             log.debug("%s is not measured: %s", employee, error)
             return
-        taken = self._used[employee] = Taken(found.bytes + hidden, found.entries)
         if why := taken.over(storage):
             self._freeze(employee, row, why)
         limit = storage.employee_mb << 20
@@ -164,6 +164,13 @@ class StorageWatch:
         elif not filling and employee in self._filling:
             self._filling.discard(employee)
             self._tell(employee, row["customer"], f"{row['name']}'s files have room again")
+
+    def _taken(self, employee: str, root: Path, *, deep: bool) -> Taken:
+        if (of_disk := disks.used(root)) is not None:
+            return Taken(*of_disk)
+        found = Workspace(root, UID, UID, 0, 0).usage()
+        hidden = cgroup.unnamed(self._instance.container_name(employee), root) if deep else 0
+        return Taken(found.bytes + hidden, found.entries)
 
     def _freeze(self, employee: str, row: Mapping[str, Any], why: str) -> None:
         if employee in self._frozen or row.get("asleep_since"):

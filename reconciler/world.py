@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import stacks
 from policies.pack import tenant_of
@@ -30,6 +31,7 @@ from stacks import (
     platform,
     platform_observed,
 )
+from stacks.employee_files import volume_folder
 from stacks.events import watch_docker
 from stacks.fingerprint import Difference
 from stacks.identity import visitor_name
@@ -37,11 +39,12 @@ from stacks.observed import ContainerSeen
 from stacks.providers.docker_api import client, speaking
 from stacks.serve import serve
 from stacks.volumes import Volumes, restore
-from state_repo.documents import Employee, Platform
+from state_repo.documents import Employee, Platform, Storage
 from state_repo.instance import Instance
 
 log = logging.getLogger(__name__)
 
+Source = Literal["backup", "nothing", "disk"]
 PARTS = {"docker": "Docker", "dns": "DNS", "edge": "the edge", "firewall": "the firewall",
          "monitoring": "Prometheus", "model-proxy": "the model proxy",
          "database": "the database"}
@@ -102,6 +105,7 @@ class World:
     def permit(self, wanted: Wanted) -> None:
         """Records what the customer's next run may touch."""
         tenant = self.tenant_of(wanted)
+        self.volumes.disks.storage = wanted.platform.storage
         with self._guard:
             self._tenants[f"customer-{wanted.state.id}"] = tenant
             self._expired |= {self._instance.employee_volume(e) for e in wanted.expired}
@@ -119,9 +123,10 @@ class World:
         with self._guard:
             return self._tenants.get(stack) or tenant_of(self._instance, stack, ())
 
-    def restore(self, customer_id: str, employee: str | None, *, from_backup: bool) -> str:
-        """Ends the hold on a volume that is gone (`employee` None: the company's knowledge): its
-        last backup is put in its place, or it may begin empty. Returns what was done.
+    def restore(self, customer_id: str, employee: str | None, source: Source) -> str:
+        """Ends the hold on a volume that is gone (`employee` None: the company's knowledge): it
+        begins with its last backup, with nothing, or with its disk, if that is still there.
+        A disk that is not taken is set aside beside the backups. Returns what was done.
 
         Raises:
             StackError: it is not gone, there is no backup, or it can't be read.
@@ -132,26 +137,51 @@ class World:
             present = {v["Name"] for v in client().volumes()["Volumes"] or []}
         if name not in self.volumes.missing(present):
             raise StackError(f"the volume {name} is not gone; nothing was done")
-        if not from_backup:
+        disks = self.volumes.disks
+        if source == "nothing":
+            kept = disks.set_aside(name, self._instance.backups_path)
             self.volumes.forget(name)
-            return f"{name} begins empty"
+            return f"{name} begins empty" + (f"; its old disk is {kept}" if kept else "")
+        labels = customer.labels(self._instance, customer_id, employee)
+        if source == "disk":
+            if not disks.has(name):
+                raise StackError(f"there is no disk of {name} in {disks.folder}; take its backup "
+                                 "(--from-backup), or begin with nothing (--empty)")
+            options = disks.options(name)
+            with speaking():
+                client().create_volume(name, driver_opts=options, labels=labels)
+            return f"{name} is again what it was"
         backup = self.volumes.backup(name)
         if backup is None:
             raise StackError(f"there is no backup of {name} in {self._instance.backups_path}; put "
                              f"one there as {name}.tar.gz, or begin with nothing (--empty)")
+        kept = disks.set_aside(name, self._instance.backups_path)
+        options = disks.options(name)
         with speaking():
-            made = client().create_volume(name, labels=customer.labels(
-                self._instance, customer_id, employee))
+            client().create_volume(name, driver_opts=options, labels=labels)
         try:
-            restore(backup, Path(made["Mountpoint"]))
+            restore(backup, volume_folder(name))
         except StackError:
             with speaking():
                 client().remove_volume(name)
+            disks.remove(name)
             raise
-        return f"{name} is again what it was in {backup.name}"
+        return f"{name} is again what it was in {backup.name}" + (
+            f"; its old disk is {kept}" if kept else "")
+
+    def disks(self) -> dict[str, Any]:
+        """How many employees have a disk of their own, and why not, if this host has none."""
+        return {"count": self.volumes.disks.count(),
+                "impossible": self.volumes.disks.impossible()}
+
+    def make_room(self, storage: Storage) -> None:
+        """What is there gets the room that it may have now."""
+        self.volumes.disks.grow_all(storage)
 
     def volumes_root(self) -> Path:
         """The folder of the disk that the volumes lie on. Raises StackError."""
+        if not self.volumes.disks.impossible():
+            return self._instance.data
         if self._root is None:
             with speaking():
                 self._root = Path(client().info()["DockerRootDir"])
@@ -189,8 +219,10 @@ class World:
 
         def look_at_docker() -> None:
             nonlocal containers
+            broken = self.volumes.disks.mount_all()  # after a reboot they are not
             reality = observed.observe_docker(self._instance.id)
-            missing = self.volumes.missing(reality.volumes)
+            present = reality.volumes - broken.keys()
+            missing = self.volumes.missing(present)
             for one in wanted:
                 ask(stack_of(one.state.id), partial(look_at_customer, one, reality, missing))
             if wanted_platform is not None:
@@ -200,7 +232,7 @@ class World:
                 if seen.part and seen.running and seen.health == "unhealthy":
                     unreachable.setdefault(_PART_OF.get(seen.part, seen.part), (
                         f"Docker finds {seen.name} unhealthy; see docker logs {seen.name}"))
-            self.volumes.note(reality.volumes)
+            self.volumes.note(present)
             containers = tuple(c for c in reality.containers.values() if c.employee)
 
         def look_at_customer(one: Wanted, reality: observed.DockerReality,

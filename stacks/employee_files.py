@@ -22,6 +22,7 @@ from state_repo.instance import Instance
 UID = 10001
 _CONFIG, _MARK = "state/openclaw.json", "state/.instantworker"
 _MOST = 4 * 1024 * 1024
+_NOT_YET = "Its place is still being set up. Try again in a few seconds."
 _MARKUP = re.compile(r"instantworker:\s*(?=begin|end)", re.IGNORECASE)
 
 
@@ -30,13 +31,18 @@ class NotMadeYet(StackError):
 
 
 def volume_folder(volume: str) -> Path:
-    """Where a volume lies on this host. Raises NotMadeYet when there is none."""
+    """Where a volume's files lie on this host, whether its container runs or not. Raises
+    NotMadeYet: there is none, or its disk is not mounted."""
     with speaking():
         try:
-            return Path(client().inspect_volume(volume)["Mountpoint"])
+            real = client().inspect_volume(volume)
         except NoVolume as error:
-            raise NotMadeYet("Its place is still being set up. Try again in a few seconds."
-                             ) from error
+            raise NotMadeYet(_NOT_YET) from error
+    device = (real.get("Options") or {}).get("device")
+    folder = Path(device or real["Mountpoint"])
+    if device and not folder.is_dir():
+        raise NotMadeYet(_NOT_YET)
+    return folder
 
 
 class EmployeeFiles(Kind):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 
-from stacks import firewall
+from stacks import StackError, firewall
 from stacks.dns_zone import Zone
 from stacks.edge import EdgeConfig
 from stacks.employee_files import EmployeeFiles
@@ -18,6 +19,8 @@ from stacks.providers.servicer import Provider, ProviderServer
 from stacks.volumes import Volumes
 from state_repo.instance import Instance
 
+log = logging.getLogger(__name__)
+
 
 def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str], bool],
           asleep: Callable[[], Collection[str]],
@@ -26,9 +29,16 @@ def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str
     employees that sleep. `tell(employee, message)`: what should be known of one."""
     def sleeping() -> frozenset[str]:
         return frozenset(map(instance.container_name, asleep()))
+
+    def make_room(volume: str) -> None:
+        try:
+            volumes.disks.grow(volume, stopped=True)
+        except StackError as error:  # it starts with the room it has
+            log.warning("%s has not the room that it may have: %s", volume, error)
     return ProviderServer({
         "docker": Provider("docker", "5.2.0", [
-            Container(lambda: firewall.ensure(firewall_inputs(instance)), sleeping), Network(),
+            Container(lambda: firewall.ensure(firewall_inputs(instance)), sleeping, make_room),
+            Network(),
             Volume(volumes, may_remove_volume, instance.backups_path)]),
         "instantworker": Provider("instantworker", "1.0.0", [
             Zone(instance), EdgeConfig(instance), firewall.Firewall(), Folder(instance),

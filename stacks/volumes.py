@@ -1,5 +1,6 @@
-"""Which volumes were ever made. What carries data is never made anew in silence: a volume that was
-made and is not there is *lost*, and a person decides what to do about it.
+"""The volumes: which were ever made, and the disks that employees' lie on. What carries data is
+never made anew in silence: a volume that was made and is not there is *lost*, and a person decides
+what to do about it.
 
 Kept as one empty file a volume in `<data>/volumes`, apart from Docker, whose loss is what this is
 about.
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stacks import StackError
+from stacks.disks import Disks
 from state_repo.instance import Instance
 
 
@@ -29,6 +31,7 @@ class Volumes:
 
     def __init__(self, instance: Instance) -> None:
         self._folder, self._backups = instance.data / "volumes", instance.backups_path
+        self.disks = Disks(instance)
         self._guard = threading.Lock()
         self._made = {path.name for path in self._folder.glob("*")} if (
             self._folder.is_dir()) else set()
@@ -66,6 +69,13 @@ class Volumes:
             made = datetime.fromtimestamp(backup.stat().st_mtime, UTC)
             offer = (f"its last backup is of {made:%Y-%m-%d %H:%M} UTC ({backup.name}): "
                      f"iw restore {option} --from-backup")
+        if trouble := self.disks.trouble(name):
+            return (f"the volume {name} with {whose} can't be had, and is not made anew by itself: "
+                    f"{trouble}; mend its disk, and it goes on within a minute; {offer}; to begin "
+                    f"with nothing: iw restore {option} --empty")
+        if self.disks.has(name):
+            offer = (f"its disk is still there, so that nothing is lost: iw restore {option} "
+                     f"--as-it-is; {offer}")
         return (f"the volume {name} with {whose} is gone from Docker, and is not made anew by "
                 f"itself; {offer}; to begin with nothing: iw restore {option} --empty")
 

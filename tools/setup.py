@@ -141,12 +141,22 @@ def down() -> None:
             found = _docker(*kind.split(), "--filter", label)
             if found:
                 _docker(*command.split(), *found)
+    with step("unmount the employees' disks"):
+        unmount(data / "disks")
     with step("remove the firewall's chains"):
         _remove_chains(instance["prefix"])
     ours = data / "run" / "dockerd-is-ours"
     if ours.exists():
         with step("stop Docker"):
             _stop_docker(ours)
+
+
+def unmount(folder: Path) -> None:
+    """What is mounted below a folder is so no more; see stacks/disks.py."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        place = line.split()[4].replace("\\040", " ")
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", place], check=False)
 
 
 def _remove_chains(prefix: str) -> None:

@@ -176,10 +176,12 @@ class Container(Kind):
     _removing: ClassVar[threading.Semaphore] = threading.Semaphore(8)
 
     def __init__(self, guard: Callable[[], None] = lambda: None,
-                 asleep: Callable[[], Collection[str]] = frozenset) -> None:
+                 asleep: Callable[[], Collection[str]] = frozenset,
+                 make_room: Callable[[str], None] = lambda _: None) -> None:
         """`guard` raises unless an employee may start (the host's rules are in force). `asleep`:
-        names of the containers that sleep."""
-        self._guard, self._asleep = guard, asleep
+        names of the containers that sleep. `make_room(volume)`: called before its employee
+        starts."""
+        self._guard, self._asleep, self._make_room = guard, asleep, make_room
 
     def check(self, inputs: Inputs) -> dict[str, str]:
         """What this host can't give, before anything that runs is taken down for it."""
@@ -274,6 +276,9 @@ class Container(Kind):
     def _may_start(self, inputs: Inputs) -> None:
         if LABEL_EMPLOYEE in labels_of(inputs) and inputs.get("mustRun", True):
             self._guard()
+            for mount in inputs.get("mounts") or ():
+                if mount["type"] == "volume":
+                    self._make_room(mount["source"])
 
     def _check_volumes(self, inputs: Inputs) -> None:
         """Docker makes a volume that is not there, empty and in silence."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stacks import StackError
+from stacks.employee_files import volume_folder
 from stacks.providers.docker_api import NotFound, client, is_ours, labels_of, speaking
 from stacks.providers.servicer import Inputs, Kind
 from stacks.volumes import VolumeLostError, Volumes, back_up
@@ -36,6 +37,7 @@ class Volume(Kind):
                         f"the volume {name} was made before and is gone; it is not made anew by "
                         "itself. `iw status` says what can be done") from None
                 made = client().create_volume(name, driver=inputs.get("driver", "local"),
+                                              driver_opts=self._volumes.disks.options(name),
                                               labels=labels_of(inputs))
         if not is_ours(made.get("Labels") or {}, labels_of(inputs)):
             raise StackError(f"a volume {name} exists that this instance did not make "
@@ -62,9 +64,10 @@ class Volume(Kind):
             return
         with speaking():
             try:
-                mountpoint = Path(client().inspect_volume(id)["Mountpoint"])
+                client().inspect_volume(id)
             except NotFound:
                 return
-            back_up(mountpoint, self._backups / f"{id}.tar.gz")
+            back_up(volume_folder(id), self._backups / f"{id}.tar.gz")
             client().remove_volume(id)
+            self._volumes.disks.remove(id)
             self._volumes.forget(id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from stacks.employee_files import volume_folder
 from stacks.platform import PARTS
 from stacks.unix_http import call
 from stacks.volumes import back_up
@@ -233,9 +233,8 @@ def test_files_that_are_gone_are_held_and_reported_until_a_person_decides(house,
     until(lambda: house.answers(lost), "it begins with nothing", house=house)
 
     inside(house, lost, "open('/data/workspace/kept.txt', 'w').write('what it knew')")
-    (place,) = docker("volume", "inspect", "-f", "{{.Mountpoint}}", volume)
     house.instance.backups_path.mkdir(exist_ok=True)
-    back_up(Path(place), house.instance.backups_path / f"{volume}.tar.gz")
+    back_up(volume_folder(volume), house.instance.backups_path / f"{volume}.tar.gz")
     docker("rm", "-f", name)
     docker("volume", "rm", volume)
     until(lambda: (r := house.status.employee(lost)) and "backup" in r.reason
@@ -243,15 +242,19 @@ def test_files_that_are_gone_are_held_and_reported_until_a_person_decides(house,
     house.iw("restore", lost, "--from-backup")
     until(lambda: house.answers(lost), "it goes on as it was", house=house)
     assert inside(house, lost, "print(open('/data/workspace/kept.txt').read())") == "what it knew"
+
+    docker("rm", "-f", name)
+    docker("volume", "rm", volume)
+    until(lambda: (r := house.status.employee(lost)) and "its disk is still there" in r.reason,
+          "its disk is offered", house=house)
+    house.iw("restore", lost, "--as-it-is")
+    until(lambda: house.answers(lost), "it goes on with its disk", house=house)
+    assert inside(house, lost, "print(open('/data/workspace/kept.txt').read())") == "what it knew"
     house.iw("retire", lost, "--yes")
     house.iw("retire", sister, "--yes")
 
 
-def test_who_takes_more_disk_than_it_may_is_frozen_and_goes_on_when_it_has_room(house, pulse):
-    free = shutil.disk_usage("/var/lib/docker").free
-    if free < 12 << 30:
-        pytest.skip("this disk has no room for a file of 6 GiB")
-    name = house.instance.container_name(pulse)
+def test_who_has_no_room_left_is_told_so_by_the_kernel_and_goes_on(house, pulse):
     assert inside(house, pulse, """
 import ctypes, os
 f = os.open('/data/workspace/big', os.O_CREAT | os.O_WRONLY)
@@ -259,15 +262,46 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
 print(libc.fallocate(f, 0, 0, 15 << 30), os.strerror(ctypes.get_errno()), os.fstat(f).st_blocks)
 """) == "-1 Operation not supported 0", "room is taken by writing alone"
-    # What 6 GiB of writing come to, in no time: from outside, where that is no matter of rights.
-    (place,) = docker("volume", "inspect", "-f", "{{.Mountpoint}}",
-                      house.instance.employee_volume(pulse))
-    with open(Path(place) / "workspace" / "big", "r+b") as big:
-        os.posix_fallocate(big.fileno(), 0, 6 << 30)
-    until(lambda: docker("inspect", "-f", "{{.State.Status}}", name) == ["paused"], "frozen", 10)
+    # What gigabytes of writing come to, in no time: from outside, where that is no matter of
+    # rights.
+    big = volume_folder(house.instance.employee_volume(pulse)) / "workspace" / "big"
+    with open(big, "r+b") as file:
+        with pytest.raises(OSError, match="No space left"):
+            os.posix_fallocate(file.fileno(), 0, 6 << 30)
+        os.ftruncate(file.fileno(), 0)
+        os.posix_fallocate(file.fileno(), 0, 5_000 << 20)
+    assert inside(house, pulse, """
+try:
+    with open('/data/workspace/more', 'wb') as file:
+        for _ in range(300):
+            file.write(bytes(1 << 20))
+except OSError as error:
+    print(error.strerror)
+""") == "No space left on device"
+    assert house.answers(pulse)
+    full = house.upload("acme", f"/customers/acme/employees/{pulse}/files/content?path=a.bin",
+                        bytes(64 << 20))
+    assert full.status_code == 507, full.text
+    for path in ("more", "big"):
+        removed = house.api("acme", "DELETE",
+                            f"/customers/acme/employees/{pulse}/files/content?path={path}")
+        assert removed.status_code == 200, removed.text
+    assert house.answers(pulse)
+
+
+def test_who_is_over_a_limit_that_was_lowered_is_frozen_and_goes_on_when_it_has_room(house, pulse):
+    name = house.instance.container_name(pulse)
+    was = house.store.platform().storage
+    with open(volume_folder(house.instance.employee_volume(pulse)) / "workspace" / "big",
+              "wb") as big:
+        os.posix_fallocate(big.fileno(), 0, 900 << 20)
+    changes.set_platform(house.store, ENGINEER, "Less room", lambda p: replace(
+        p, storage=replace(was, employee_mb=512)))
+    until(lambda: docker("inspect", "-f", "{{.State.Status}}", name) == ["paused"], "frozen", 90,
+          house)
     row = until(lambda: (r := house.status.employee(pulse)) and r.health_status == "Degraded" and r,
                 "it says why", house=house)
-    assert "of 5,120 MiB" in row.reason and "stands still" in row.reason
+    assert "of 512 MiB" in row.reason and "stands still" in row.reason
     removed = house.api("acme", "DELETE",
                         f"/customers/acme/employees/{pulse}/files/content?path=big")
     assert removed.status_code == 200, removed.text
@@ -275,6 +309,7 @@ print(libc.fallocate(f, 0, 0, 15 << 30), os.strerror(ctypes.get_errno()), os.fst
           30, house)
     until(lambda: house.status.employee(pulse).health_status == "Healthy" and house.answers(pulse),
           "it answers again", house=house)
+    changes.set_platform(house.store, ENGINEER, "As before", lambda p: replace(p, storage=was))
 
 
 def test_an_employee_that_hangs_is_named_by_the_edge_in_time(house, pulse):

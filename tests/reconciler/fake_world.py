@@ -107,6 +107,11 @@ class FakeWorld:
 
     def guard(self) -> None: ...
 
+    def make_room(self, storage: Any) -> None: ...
+
+    def disks(self) -> dict[str, Any]:
+        return {"count": 0, "impossible": "it is a fake"}
+
     def volumes_root(self) -> Path:
         return self.instance.data
 

@@ -55,6 +55,7 @@ class Host:
         self.entries_free = 16_000_000
         monkeypatch.setattr(storage.cgroup, "unnamed", lambda name, _: self.hidden.get(name, 0))
         monkeypatch.setattr(storage, "volume_folder", lambda name: name)
+        monkeypatch.setattr(storage.disks, "used", lambda _: None)
         monkeypatch.setattr(storage, "Workspace", lambda name, *_: self._measured(name))
         monkeypatch.setattr(storage.cgroup, "pause", self.paused.add)
         monkeypatch.setattr(storage.cgroup, "unpause", self.paused.discard)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,11 @@ from reconciler.engine import Engine, Run
 from stacks import customer, employee_files, fingerprint, model_keys, observed
 from stacks.serve import serve
 from stacks.volumes import Volumes
-from state_repo.documents import Customer, Employee, Model, Platform, Resources
+from state_repo.documents import Customer, Employee, Model, Platform, Resources, Storage
 from state_repo.instance import Instance
 from state_repo.snapshot import CustomerState
 from tests.conftest import docker
+from tools.setup import unmount
 
 pytestmark = pytest.mark.parts
 
@@ -189,10 +191,39 @@ def test_a_volume_goes_only_when_it_may_and_after_a_backup(stack):
     retired = stack.state("one-aaaaaa", state="retired", retired_at="2026-01-01T00:00:00+00:00")
     volume = stack.instance.employee_volume("one-aaaaaa")
     stack.up(retired)
+    (stack.volumes.disks.mount(volume) / "precious").write_text("what it knew")
     stack.removable.add(volume)
     stack.up(retired, expired={"one-aaaaaa"})
-    assert volume not in docker("volume", "ls", "-q")
-    assert (stack.instance.backups_path / f"{volume}.tar.gz").exists()
+    assert volume not in docker("volume", "ls", "-q") and stack.volumes.disks.count() == 0
+    with tarfile.open(stack.instance.backups_path / f"{volume}.tar.gz") as backup:
+        assert "./precious" in backup.getnames()
+
+
+_ROOM = "import os; s = os.statvfs('/data'); "
+
+
+def test_an_employee_has_a_disk_and_after_a_reboot_waits_for_it(stack):
+    one = stack.state("one-aaaaaa")
+    stack.volumes.disks.storage = Storage(employee_mb=64, employee_files=2_000)
+    assert stack.up(one).succeeded
+    name = stack.instance.container_name("one-aaaaaa")
+    (size,) = docker("exec", name, "python3", "-c", _ROOM + "print(s.f_blocks * s.f_frsize >> 20)")
+    assert 60 < int(size) < 68
+    (stack.volumes.disks.mount(stack.instance.employee_volume("one-aaaaaa")) / "workspace"
+     / "kept").touch()
+
+    docker("stop", "-t", "0", name)  # the machine goes down, and comes up again
+    unmount(stack.volumes.disks.folder)
+    refused = subprocess.run(["docker", "start", name], capture_output=True, text=True, check=False)
+    assert refused.returncode != 0 and "no such file" in refused.stderr
+    with pytest.raises(employee_files.NotMadeYet):
+        employee_files.volume_folder(stack.instance.employee_volume("one-aaaaaa"))
+    assert stack.volumes.disks.mount_all() == {}
+    stack.volumes.disks.storage = Storage(employee_mb=128, employee_files=2_000)
+    assert stack.up(one, refresh=True).succeeded
+    there, size = docker("exec", name, "python3", "-c", _ROOM + "print(os.path.exists("
+                         "'/data/workspace/kept'), s.f_blocks * s.f_frsize >> 20)")
+    assert there == "True" and 120 < int(size) < 136, "it got more room before it started"
 
 
 def test_what_a_lost_state_left_is_adopted_and_not_doubled(stack):
