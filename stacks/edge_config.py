@@ -22,8 +22,11 @@ _VISITOR = "192.0.2.1"
 # A socket is asked again after this long whether it may still be open.
 _SOCKET_LIFETIME = "1h"
 # How long an employee, and the web app's word about a visitor, are waited for. Once an answer has
-# begun it may take as long as it takes.
-_EMPLOYEE_S, _APP_S = 8, 5
+# begun it may take as long as it takes. A part of a page that is there already (its scripts, its
+# calls) is waited for longer, and tried again while nobody listens: one that failed would leave the
+# page empty, and nothing on it would say why.
+_EMPLOYEE_S, _APP_S, _PART_S, _DIAL_AGAIN_S = 8, 5, 45, 8
+_PARTS = ["cors", "no-cors", "same-origin"]
 _PAGE = ('<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" '
          'content="{again}"><meta name="color-scheme" content="light dark"><title>{title}</title>'
          '<main role="status"><h1>{title}</h1><p>{text}</p></main></html>')
@@ -50,10 +53,10 @@ def edge_config(instance: Instance) -> Config:
                 "handler": "reverse_proxy", "upstreams": [{"dial": app}], "flush_interval": -1,
                 "headers": {"request": {"delete": list(_FORGEABLE)}}}]),
             _host([f"*.gw.{instance.domain}"],
-                  [_authorise(app), _employee(instance.app_url, _gateway())]),
+                  [_authorise(app), *_employee(instance.app_url, _gateway())]),
             _viewer(instance),
             _host([f"*.vnc.{instance.domain}"],
-                  [_authorise(app), _employee(instance.app_url, _desk())]),
+                  [_authorise(app), *_employee(instance.app_url, _desk())]),
             {"handle": [{"handler": "static_response", "status_code": 404,
                          "body": "There is nothing at this address.\n"}]},
         ],
@@ -162,14 +165,23 @@ def _viewer(instance: Instance) -> Config:
                 {"handler": "file_server", "root": "/srv"}]}
 
 
-def _employee(origin: str, headers: dict[str, list[str]]) -> Config:
-    """Dials the employee. It gets neither the visitor's session nor a header that a visitor could
+def _employee(origin: str, headers: dict[str, list[str]]) -> list[Config]:
+    """Dials the employee: for a part of a page with patience, for a page itself without."""
+    patient = _dial(origin, headers, _PART_S) | {
+        "load_balancing": {"try_duration": f"{_DIAL_AGAIN_S}s", "try_interval": "250ms"}}
+    return [{"handler": "subroute", "routes": [
+        {"match": [{"header": {"Sec-Fetch-Mode": _PARTS}}], "handle": [patient], "terminal": True},
+        {"handle": [_dial(origin, headers, _EMPLOYEE_S)]}]}]
+
+
+def _dial(origin: str, headers: dict[str, list[str]], seconds: int) -> Config:
+    """The employee gets neither the visitor's session nor a header that a visitor could
     forge, and it may be framed by the dashboard's exact origin alone."""
     ancestors = f"frame-ancestors {origin}"
     return {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": "{http.vars.upstream}"}],
-        "transport": _in_time(_EMPLOYEE_S),
+        "transport": _in_time(seconds),
         "flush_interval": -1,
         "stream_close_delay": "12h",
         "stream_timeout": _SOCKET_LIFETIME,

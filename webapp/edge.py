@@ -35,6 +35,7 @@ edge = Blueprint("edge", __name__)
 PORTS = {"gw": 18789, "vnc": 6080}
 TICKET_S, SESSION_HOURS = 60, 12
 LONG_S = 60.0  # after which a page that waits says what else there is to do
+PARTS = frozenset({"cors", "no-cors", "same-origin"})  # of a page, by Sec-Fetch-Mode
 Kind = Literal["chat", "browser"]
 
 
@@ -101,7 +102,10 @@ def authorize() -> Response:
         if request.headers.get("X-Forwarded-Mode") == "navigate" or row.address is None:
             return _say(503, f"Waking {row.name}…", "It slept, and is here again in about three "
                         "seconds. This page loads by itself.", again_s=1)
-    if row.desired_state == "running" and row.health_status == "Progressing":
+    # A part of a page that is there already goes on to the employee, who lets its own in: refused,
+    # it would leave that page without its scripts.
+    is_part = request.headers.get("X-Forwarded-Mode") in PARTS and row.address is not None
+    if row.desired_state == "running" and row.health_status == "Progressing" and not is_part:
         return _say(503, f"{row.name} is getting ready…", _wait(row), again_s=1)
     if row.address is None or row.desired_state != "running":
         said = words.summary(team.seen(row))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 from state_repo.documents import NetworkPool, OfferedModel, Platform, Resources
 from tests.conftest import ROOT, docker, new_instance, remove_all
@@ -92,6 +93,11 @@ class Visitor:
 
     def __init__(self, house: House, page: Page) -> None:
         self.house, self.page, self.context = house, page, page.context
+        self.trouble: list[str] = []  # what went wrong in the page and its frames
+        page.on("response", lambda r: self.trouble.append(f"{r.status} {r.url}") if (
+            r.status >= 400) else None)
+        page.on("requestfailed", lambda r: self.trouble.append(f"{r.failure} {r.url}"))
+        page.on("console", lambda m: self.trouble.append(m.text) if m.type == "error" else None)
 
     def open(self, employee: str) -> None:
         self.employee = employee
@@ -128,7 +134,13 @@ class Visitor:
         stood in it before."""
         frame = self.frame("chat")
         box = frame.locator("textarea").first
-        box.wait_for(timeout=90_000)  # a stopped employee takes a cold start to wake
+        try:
+            box.wait_for(timeout=90_000)  # a stopped employee takes a cold start to wake
+        except PlaywrightError as error:
+            self.shot("failure")
+            row, shown = self.house.status.employee(self.employee), frame.content()[:1000]
+            raise AssertionError(f"no place to write in {frame.url}: {shown}\n{row}\n"
+                                 + "\n".join(line[:200] for line in self.trouble[-40:])) from error
         before = frame.locator("body").inner_text().count(wanted) if wanted else 0
         box.fill(text)
         box.press("Enter")

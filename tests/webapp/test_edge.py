@@ -93,6 +93,23 @@ def test_who_is_not_there_says_why(house):
     assert PASSWORD.encode() not in answer.data
 
 
+def test_a_part_of_a_page_is_not_refused_while_its_employee_is_being_seen_to(house):
+    """Refused, one script would leave the page empty, and nobody would ask for it again."""
+    put_employee(house.status, house.pulse, address="10.192.0.9", health_status="Progressing",
+                 reason="its limits were changed by hand")
+    token = house.client("ann@acme.test").post("/api/v1/tokens", json={"name": "t"}).json["token"]
+    host = f"{house.pulse}.gw.iw.localhost"
+
+    def loaded(mode: str, **more: str) -> int:
+        return ask(house.client(), host, "/assets/index.js", **more,
+                   **{"X-Forwarded-Mode": mode}).status_code
+    mine = {"Authorization": f"Bearer {token}"}
+    assert [loaded(mode, **mine) for mode in ("navigate", "cors", "no-cors")] == [503, 200, 200]
+    assert loaded("cors") == 401
+    put_employee(house.status, house.pulse, address=None)
+    assert loaded("cors", **mine) == 503
+
+
 @pytest.mark.parametrize("to", ["//evil.test", "/\\evil.test", "/%2F/evil.test"])
 def test_a_ticket_never_leads_away(house, to):
     host, uri = open_page(house.client("ann@acme.test"), house.pulse)
