@@ -28,7 +28,7 @@ import grpc
 from pulumi.automation._server import LanguageServer
 from pulumi.runtime.proto import language_pb2_grpc
 
-from reconciler import ReconcilerError
+from reconciler import ReconcilerError, checkpoint
 from reconciler.locks import break_dead_pulumi_locks
 
 log = logging.getLogger(__name__)
@@ -184,9 +184,10 @@ class Engine:
         return self.home / "state" / ".pulumi" / "stacks" / PROJECT / f"{stack}.json"
 
     def _run(self, verb: str, stack: str, program: Program, flags: list[str]) -> Run:
+        state = self.home / "state" / ".pulumi"
+        checkpoint.mend(state, self.stack_file(stack), state / "history" / PROJECT / stack)
         folder = self._folder(stack)
-        break_dead_pulumi_locks(self.home / "state" / ".pulumi" / "locks" / "organization"
-                                / PROJECT / stack)
+        break_dead_pulumi_locks(state / "locks" / "organization" / PROJECT / stack)
         events = folder / f"events-{threading.get_ident()}.jsonl"
         events.write_bytes(b"")
         began = time.monotonic()

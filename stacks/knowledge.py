@@ -6,6 +6,7 @@ One volume per customer, which the employees' containers mount read-only at /sha
     index.json          the same for us: who uploaded what when, and whether it could be read
     files/NAME          the originals
     text/NAME.md        the text of each, beneath a short header
+    search.db           every line of the texts, to be found again: see `knowledge_index`
     .lock               held while anything here is changed
 
 Files are the truth. `index.json` is written last; where it does not agree with `files`, an upload
@@ -16,11 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import json
+import logging
 import os
-import re
 import secrets
+import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -29,17 +30,15 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from stacks.extraction import ExtractionError, extract, known_encoding
+from stacks.knowledge_index import Index, Match
 from stacks.readers import kinds
 from stacks.workspace import TEMPORARY, Entry, NotFound, PathRefused, Workspace, checked
 
+log = logging.getLogger(__name__)
 MOUNT = "/shared"  # in the employees' containers
 HEADER_ENDS = "\n---\n\n"  # of a text
 MAX_NAME = 200  # bytes; leaves room for an ending
 MAX_BEGINS = 120  # characters of a text that the index shows
-MAX_MATCHES = 50
-MAX_MATCHES_EACH = 5  # of one document
-MAX_WORDS = 10
-MAX_EXCERPT = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +66,6 @@ class Document:
     said_encoding: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """`line`: of `text/NAME.md`, from 1."""
-
-    document: str
-    line: int
-    excerpt: str
-
-
 # Inside the class below, `list` is the method.
 Documents = dict[str, Document]
 DocumentList = list[Document]
@@ -88,6 +78,7 @@ class Knowledge:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._texts = root / "text"
+        self._index = Index(root)
         self._files = self._workspace(0, 0)  # to read and to remove
 
     def put(self, name: str, chunks: Iterable[bytes], by: str, now: datetime, max_bytes: int,
@@ -105,6 +96,7 @@ class Knowledge:
             documents[name] = _new(entry, now, by)
             self._save(documents)  # who uploaded it survives should we be cut short while reading
             documents[name] = self._read(documents[name])
+            self._keep_index()
             self._save(documents)
             return documents[name]
 
@@ -136,6 +128,7 @@ class Knowledge:
             if name not in documents:
                 raise NotFound(f"there is no document {name!r}")
             documents[name] = self._read(replace(documents[name], said_encoding=said))
+            self._keep_index()
             self._save(documents)
             return documents[name]
 
@@ -147,30 +140,20 @@ class Knowledge:
             self._files.delete(name)
             self._text(name).unlink(missing_ok=True)
             del documents[name]
+            self._keep_index()
             self._save(documents)
 
     def search(self, query: str) -> Matches:
-        """Lines with a word of the query, of documents whose text has all of them.
-
-        What holds more of the words, and holds them whole, comes first: of documents, and of the
-        lines of each. Upper and lower case are the same, and so are accents: Müller is found by
-        muller, mueller and MÜLLER.
-        """
-        words = [_folded(word) for word in query.split()[:MAX_WORDS]]
-        if not words:
-            return []
-        ranked: list[tuple[tuple[int, int], str, Matches]] = []
-        for document in self.list():
-            try:
-                text = self._text(document.name).read_text(encoding="utf-8")
-            except FileNotFoundError:
-                continue
-            forms = _folded(text)
-            if all(_place(word, forms) >= 0 for word in words):
-                best, found = _matches(document.name, text, words)
-                ranked.append((best, document.name.casefold(), found))
-        ranked.sort(key=lambda one: one[:2])
-        return [match for _, _, found in ranked for match in found][:MAX_MATCHES]
+        """See `knowledge_index.Index.search`; an index that is damaged is made anew."""
+        self.list()
+        try:
+            return self._index.search(query)
+        except sqlite3.Error as error:
+            log.warning("the index in %s can't be read, and is made anew: %s", self._root, error)
+            with self._lock():
+                self._index.drop()
+                self._mended()
+            return self._index.search(query)
 
     def _workspace(self, max_bytes: int, max_total_bytes: int) -> Workspace:
         return Workspace(self._root / "files", os.geteuid(), os.getegid(), max_bytes,
@@ -230,7 +213,33 @@ class Knowledge:
             path.unlink()
         if documents != known:
             self._save(documents)
+        self._keep_index()
         return documents
+
+    def _keep_index(self) -> None:
+        """The index, agreeing with the texts. Only with the lock."""
+        try:
+            try:
+                self._fill_index()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                log.warning("the index in %s is damaged, and is made anew: %s", self._root, error)
+                self._index.drop()
+                self._fill_index()
+        except sqlite3.Error as error:  # no room, for one: it is tried again
+            log.warning("the index in %s is not kept: %s", self._root, error)
+
+    def _fill_index(self) -> None:
+        texts = {path.name.removesuffix(".md"): path for path in self._texts.iterdir()
+                 if not path.name.startswith(TEMPORARY)}
+        known = self._index.etags()
+        for name in known.keys() - texts.keys():
+            self._index.remove(name)
+        for name, path in texts.items():
+            found = path.stat()
+            if known.get(name) != (etag := f"{found.st_mtime_ns}-{found.st_size}"):
+                self._index.put(name, etag, path.read_text(encoding="utf-8"))
 
     def _read(self, document: Document) -> Document:
         """Takes its text out, or notes why not."""
@@ -307,8 +316,8 @@ def _index(documents: Iterable[Document]) -> str:
     return ("# Shared knowledge\n\n"
             "Documents that the company gave to all of its employees. The originals are in "
             f"`{MOUNT}/files`, the text of each in `{MOUNT}/text/NAME.md`. To find the documents "
-            f"with a word: `grep -ril WORD {MOUNT}/text`; to see the lines: "
-            f"`grep -rin WORD {MOUNT}/text`. They are for reading only.\n\n"
+            f"with some words, the best lines first, with page and line: `knowledge WORD...`; a "
+            f"pattern: `rg -i PATTERN {MOUNT}/text`. They are for reading only.\n\n"
             + ("| document | kind | size | begins with |\n| --- | --- | --- | --- |\n" + rows
                if rows else "There are none yet.\n"))
 
@@ -336,48 +345,6 @@ def _size(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count} B"
-
-
-def _matches(name: str, text: str, words: list[frozenset[str]]) -> tuple[tuple[int, int], Matches]:
-    """How good the best line is (less is better), and the best lines."""
-    found = []
-    for number, line in enumerate(text.split("\n"), 1):
-        forms = _folded(line)
-        places = [place for word in words if (place := _place(word, forms)) >= 0]
-        if places:
-            whole = sum(any(re.search(rf"\b{re.escape(w)}\b", form) for w in word for form in forms)
-                        for word in words)
-            found.append(((-len(places), -whole), number, min(places), line))
-    found.sort(key=lambda one: one[:2])
-    lines = []
-    for _, number, place, line in itertools.islice(found, MAX_MATCHES_EACH):
-        start = max(0, place - MAX_EXCERPT // 4)
-        lines.append(Match(name, number, line[start:start + MAX_EXCERPT].strip()))
-    return (found[0][0] if found else (0, 0)), lines
-
-
-_ACCENTS = re.compile("[\u0300-\u036f]")
-# How people write what their keyboard has no key for.
-_SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "ae", "Ö": "oe", "Ü": "ue",
-                            "ø": "oe", "Ø": "oe", "æ": "ae", "Æ": "ae", "å": "aa", "Å": "aa",
-                            "œ": "oe", "Œ": "oe"})
-
-
-def _folded(text: str) -> frozenset[str]:
-    """The text without case and accents; and with umlauts spelt out, if that differs."""
-    if text.isascii():
-        return frozenset({text.lower()})
-    text = unicodedata.normalize("NFC", text)
-    return frozenset({_bare(text), _bare(text.translate(_SPELT_OUT))})
-
-
-def _bare(text: str) -> str:
-    return _ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold()))
-
-
-def _place(word: frozenset[str], forms: frozenset[str]) -> int:
-    """Where a word is in a text, in one form or another; -1 if it is not."""
-    return max((form.find(w) for w in word for form in forms), default=-1)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -15,9 +15,13 @@ from tools.machine import BUILD, PIP, PYTHON, ROOT, VENV, lock_of
 from tools.steps import StepError, run, step
 
 IMAGES = ROOT / "images"
+KNOWLEDGE = ROOT / "stacks" / "knowledge_index.py"
 LIGHT = ROOT / "tests" / "light_employee"
 PARTS = ("employee", "model-proxy", "edge", "dns", "monitoring")
 BASE_PACKAGES = "python3,ca-certificates"
+# Docs, manuals and translations that nobody reads in a container; licences stay.
+BASE_LEAVES_OUT = ("path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright",
+                   *(f"path-exclude=/usr/share/{name}/*" for name in ("man", "info", "locale")))
 PUBLIC_BASE = "debian:bookworm-slim"
 PYTHON_IN_IMAGES = "3.11"  # Debian bookworm's
 _HINT = "check the network and the package index's settings, then run this again"
@@ -41,10 +45,12 @@ def _image(part: str, source: Path, log: Path) -> str:
 
 
 def _digest(part: str, source: Path) -> str:
-    digest = hashlib.sha256(BASE_PACKAGES.encode())
+    digest = _digest_of_base()
     for path in sorted(source.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(path.relative_to(source).as_posix().encode() + path.read_bytes())
+    if part == "employee":
+        digest.update(KNOWLEDGE.read_bytes())
     if part == "edge":
         digest.update((ROOT / "requirements.lock").read_bytes())  # pins caddy
         digest.update((IMAGES / "employee" / "package-lock.json").read_bytes())  # pins noVNC
@@ -57,9 +63,13 @@ def _id(reference: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+def _digest_of_base() -> hashlib._Hash:
+    return hashlib.sha256("\n".join((BASE_PACKAGES, *BASE_LEAVES_OUT)).encode())
+
+
 def _base(log: Path) -> str:
     """Debian with Python: pulled where a registry answers, else made with mmdebstrap."""
-    name = f"instantworker/base:{hashlib.sha256(BASE_PACKAGES.encode()).hexdigest()[:12]}"
+    name = f"instantworker/base:{_digest_of_base().hexdigest()[:12]}"
     if _id(name):
         return name
     try:
@@ -77,8 +87,9 @@ def _base(log: Path) -> str:
         return name
     with step("base image"), tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
-        run(["mmdebstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", "bookworm",
-             str(archive)], "check the network and apt's sources, then run this again", log=log)
+        run(["mmdebstrap", "--variant=minbase", f"--include={BASE_PACKAGES}",
+             *(f"--dpkgopt={line}" for line in BASE_LEAVES_OUT), "bookworm", str(archive)],
+            "check the network and apt's sources, then run this again", log=log)
         run(["docker", "import", str(archive), name], "see Docker's log", log=log)
     return name
 
@@ -102,7 +113,7 @@ def _employee_base(log: Path) -> str:
     """System, Node and OpenClaw: minutes to build, and only when one of `_HEAVY` or a
     file of `gateway` changed."""
     source = IMAGES / "employee"
-    digest = hashlib.sha256(BASE_PACKAGES.encode())
+    digest = _digest_of_base()
     for name in _HEAVY:
         digest.update((source / name).read_bytes())
     digest.update(_digest("gateway", source / "gateway").encode())
@@ -113,7 +124,9 @@ def _employee_base(log: Path) -> str:
     with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
         context = Path(folder)
         with step("OpenClaw and Node from their registries"):
-            shutil.copytree(_npm(log), context / "openclaw", symlinks=True)
+            # What only a developer's tools read: 80 MB.
+            shutil.copytree(_npm(log), context / "openclaw", symlinks=True,
+                            ignore=shutil.ignore_patterns("*.map", "*.d.ts", "*.d.mts", "*.d.cts"))
             shutil.copy2(_node(log) / "bin" / "node", context / "node")
             _site(lock_of(source / "requirements.txt"), context / "site", log)
         shutil.copytree(source / "gateway", context / "gateway",
@@ -204,8 +217,12 @@ def _add_model_proxy(context: Path, log: Path) -> None:
     _site(lock_of(context / "requirements.txt"), context / "site", log)
 
 
+def _add_employee(context: Path, log: Path) -> None:
+    shutil.copy2(KNOWLEDGE, context / "knowledge")  # the employee's command
+
+
 _ADDITIONS: dict[str, Callable[[Path, Path], None]] = {
-    "edge": _add_edge, "model-proxy": _add_model_proxy}
+    "employee": _add_employee, "edge": _add_edge, "model-proxy": _add_model_proxy}
 
 
 def _build(source: Path, tag: str, base: str, log: Path,

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from state_repo.instance import FIREWALL_CHAINS, Instance
-from tools import frontend, images, lock, machine, processes
+from tools import frontend, images, lock, machine, processes, swap
 from tools.machine import BUILD, PYTHON, ROOT
 from tools.steps import StepError, run, step
 
@@ -63,6 +63,7 @@ def up() -> None:
              "--images", json.dumps(references)],
             "read the message above; `./iw doctor` looks at the rest", cwd=ROOT)
     instance = Instance.load(data)
+    _give_swap(data)
     for name in processes.NAMES:
         with step(f"start {name}"):
             processes.start(data, name)
@@ -79,6 +80,20 @@ def up() -> None:
     Look        ./iw status      ./iw doctor
     Stop        make down
 """)
+
+
+def _give_swap(data: Path) -> None:
+    """Compressed swap, where it is asked for and there is no other; else how to ask for it."""
+    size, mark = os.environ.get("IW_ZRAM"), data / "run" / "zram"
+    if swap.exists():
+        return
+    if size:
+        with step(f"compressed swap ({size})"):
+            mark.parent.mkdir(exist_ok=True)
+            mark.write_text(swap.make(size))
+    elif os.geteuid() == 0 and swap.is_possible():
+        print("    this machine has no swap, so idle employees are stopped, and wake slowly; with "
+              "IW_ZRAM=12G make run they sleep in compressed memory")
 
 
 def _wait_for_platform(instance: Instance) -> None:
@@ -145,6 +160,10 @@ def down() -> None:
         unmount(data / "disks")
     with step("remove the firewall's chains"):
         _remove_chains(instance["prefix"])
+    if (zram := data / "run" / "zram").exists():
+        with step("compressed swap"):
+            swap.remove(zram.read_text())
+            zram.unlink()
     ours = data / "run" / "dockerd-is-ours"
     if ours.exists():
         with step("stop Docker"):

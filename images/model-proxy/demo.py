@@ -99,8 +99,7 @@ def _asked(text: str, known: str) -> Turn | None:
         words = found["words"].split()
         longest = max(words, key=len) if words else ""
         return Turn(tool="exec", arguments={
-            "command": f"rg -i -m 5 --no-heading -- {shlex.quote(longest)} /shared/text || "
-                       "echo nothing found"}) if longest else None
+            "command": f"knowledge {shlex.quote(longest)}"}) if longest else None
     return None
 
 

@@ -31,7 +31,9 @@ def load() -> Reader:
                 page = pdf.pages[number]
                 text = page.extract_text()
                 if text.strip():
-                    yield "".join(waiting) + text + "\n\n"
+                    # The index says by this mark on which page a line stands.
+                    mark = f"[Page {number + 1}]\n\n" if number else ""
+                    yield "".join(waiting) + mark + text + "\n\n"
                     waiting, any_text = [], True
                 else:
                     notes.add(Note.SCAN, number + 1)

@@ -20,6 +20,7 @@ from tests.conftest import docker
 from tests.e2e.house import ENGINEER, House, until
 from tests.e2e.work import Visitor, chromium, inside, signed_in, tool, working_house
 from tests.fake_provider import KEY, FakeProvider
+from tools import swap
 
 pytestmark = [pytest.mark.e2e, pytest.mark.employee]
 
@@ -159,7 +160,7 @@ def test_company_knowledge_is_searched_by_the_employee(ann, house, pulse):
     assert put.status_code == 201 and put.json()["document"]["state"] == "extracted"
     found = house.api("acme", "GET", "/customers/acme/knowledge/search?q=kraken").json()["matches"]
     assert found[0]["document"] == "prices.md" and "4711" in found[0]["excerpt"]
-    ann.say(tool("exec", command="rg -i kraken /shared/text; head -5 /shared/INDEX.md"), "4711")
+    ann.say(tool("exec", command="knowledge kraken price; head -5 /shared/INDEX.md"), "4711")
     refused = inside(house, pulse, "touch /shared/mine 2>&1 || echo refused")
     assert "refused" in refused
     assert house.api("bolt", "GET", "/customers/bolt/knowledge").json()["documents"] == []
@@ -301,11 +302,34 @@ def test_signing_out_closes_what_is_open(house, browser, pulse):
         visitor.context.close()
 
 
-def test_asleep_it_wakes_on_a_visit(ann, house, pulse):
+@pytest.fixture
+def memory_to_sleep_in() -> Iterator[None]:
+    """Swap: this machine's, or one of the test's."""
+    made = None if swap.exists() else swap.make("6G")
+    yield
+    if made is not None:
+        swap.remove(made)
+
+
+def test_asleep_it_wakes_on_a_visit(ann, house, pulse, memory_to_sleep_in):
+    sleep_and_wake(ann, house, pulse)
+
+
+@pytest.mark.long
+def test_without_swap_it_is_stopped_and_wakes_on_a_visit(ann, house, pulse):
+    if swap.exists():
+        pytest.skip("this machine has swap")
+    sleep_and_wake(ann, house, pulse)
+
+
+def sleep_and_wake(ann: Visitor, house: House, pulse: str) -> None:
+    name = house.instance.container_name(pulse)
     ann.page.goto(f"{house.instance.app_url}/")  # nobody watches any more
     changes.set_platform(house.store, ENGINEER, "Sleep soon", lambda p: replace(
         p, sleep=Sleep(after_minutes=0.1)))
     until(lambda: house.status.employee(pulse).asleep_since, "Pulse asleep", 200, house)
+    assert docker("inspect", "-f", "{{.State.Status}}", name) == [
+        "paused" if swap.exists() else "exited"]
     ill = len(house.events("Degraded"))
     changes.set_platform(house.store, ENGINEER, "Sleep late", lambda p: replace(
         p, sleep=Sleep(after_minutes=60)))

@@ -40,7 +40,7 @@ def person(text: str) -> dict:
     ("Remember that our office closes at five", "exec",
      {"command": "printf '%s\\n' '- our office closes at five' >> MEMORY.md"}),
     ("What do you know about prices?", "exec",
-     {"command": "rg -i -m 5 --no-heading -- prices /shared/text || echo nothing found"}),
+     {"command": "knowledge prices"}),
 ])
 def test_a_plain_request_is_a_real_tool_call(text, tool, arguments):
     turn = ask(person(text))
@@ -51,7 +51,7 @@ def test_a_plain_request_is_a_real_tool_call(text, tool, arguments):
                                   "remember -n\nx"])
 def test_what_a_person_says_is_no_command(text):
     words = shlex.split(ask(person(text)).arguments["command"])
-    assert words[0] in ("printf", "rg") and not {"rm", "reboot", "id"} & set(words)
+    assert words[0] in ("printf", "knowledge") and not {"rm", "reboot", "id"} & set(words)
 
 
 def test_it_says_who_it_is_and_what_it_is():

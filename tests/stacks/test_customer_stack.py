@@ -70,6 +70,35 @@ def stack(instance: Instance, platform: Platform, pulumi: str) -> Iterator[Stack
     made.pack.stop()
 
 
+def test_a_state_torn_by_a_crash_is_what_it_was_after_the_last_run(stack, caplog):
+    both = stack.state("one-aaaaaa", "two-bbbbbb")
+    assert stack.up(stack.state("one-aaaaaa")).succeeded
+    assert stack.up(both).succeeded
+    names = [stack.instance.container_name(e) for e in both.employees]
+    before = docker("inspect", "-f", "{{.Id}}", *names)
+    state = stack.engine.stack_file("customer-acme")
+    whole = state.read_bytes()
+    for torn in (b"", whole[:len(whole) // 2]):
+        state.write_bytes(torn)
+        run = stack.up(both, refresh=True)
+        assert run.succeeded, run.message
+        assert docker("inspect", "-f", "{{.Id}}", *names) == before
+        assert "torn" in caplog.text
+        caplog.clear()
+    for name in (state, state.parent.parent.parent / "meta.yaml"):
+        name.with_name(f"{name.name}.attrs").write_bytes(b"")
+    assert stack.up(both).succeeded
+    (state.parent / "customer-acme.json.bak").write_bytes(b"{")
+    state.write_bytes(b"")
+    assert stack.up(both, refresh=True).succeeded, "from the history"
+    (state.parent / "customer-acme.json.bak").unlink()
+    for old in state.parent.parent.parent.glob("history/instantworker/customer-acme/*"):
+        old.unlink()
+    state.write_bytes(b"")
+    assert stack.up(both, refresh=True).succeeded, "without any history it is adopted"
+    assert docker("inspect", "-f", "{{.Id}}", *names) == before
+
+
 def test_history_is_cut_and_the_next_run_does_not_miss_it(stack):
     one = stack.state("one-aaaaaa")
     for _ in range(3):

@@ -98,7 +98,8 @@ HTML = ("<html><head><title>t</title><style>p{}</style></head><body><h1>Title</h
 
 
 @pytest.mark.parametrize(("filename", "data", "kind", "text"), [
-    ("a.pdf", pdf("First page", "Second page"), "pdf", "First page\n\nSecond page\n"),
+    ("a.pdf", pdf("First page", "Second page"), "pdf",
+     "First page\n\n[Page 2]\n\nSecond page\n"),
     ("greek.pdf", pdf("ABC", font="/ToUnicode 6 0 R"), "pdf", "ΑΒΓ\n"),
     ("open.pdf", encrypted(""), "pdf", "Locked text\n"),
     ("a.docx", docx(paragraph("Täglich") + paragraph("a &lt;b&gt; c")), "docx",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from stacks import knowledge
+from stacks import knowledge, knowledge_index
 from stacks.extraction import ExtractionError
 from stacks.knowledge import Document, Knowledge
 from stacks.workspace import NoSpace, NotFound, PathRefused, TooLarge
@@ -51,7 +51,7 @@ def test_a_document_is_kept_read_and_listed(tmp_path: Path, known: Knowledge) ->
         "# Holidays\n\nEverybody has 30 days | more.\n")
     assert ("| Holidays.md | markdown | 42 B | # Holidays Everybody has 30 days \\| more. |\n"
             in index(tmp_path))
-    assert "`grep -ril WORD /shared/text`" in index(tmp_path)
+    assert "`knowledge WORD...`" in index(tmp_path)
     written = json.loads((tmp_path / "index.json").read_text())
     assert written[0]["uploaded"] == "2026-03-04T05:06:00+00:00" and written[0]["why"] == ""
 
@@ -66,7 +66,8 @@ def test_the_employees_can_read_all_of_it_and_the_lock_not(tmp_path: Path,
     modes = {str(p.relative_to(tmp_path)): stat.S_IMODE(p.stat().st_mode)
              for p in tmp_path.rglob("*")}
     assert modes == {"files": 0o755, "text": 0o755, "files/a.txt": 0o644, "text/a.txt.md": 0o644,
-                     "INDEX.md": 0o644, "index.json": 0o644, ".lock": 0o600}
+                     "INDEX.md": 0o644, "index.json": 0o644, "search.db": 0o644,
+                     ".lock": 0o600}
 
 
 def test_the_advice_in_the_index_works(tmp_path: Path, known: Knowledge) -> None:
@@ -229,11 +230,19 @@ def test_what_holds_the_words_whole_and_together_comes_first(known: Knowledge) -
 
 
 def test_search_is_limited(known: Knowledge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knowledge, "MAX_MATCHES", 7)
+    monkeypatch.setattr(knowledge_index, "MAX_MATCHES", 7)
     for name in "abc":
         put(known, f"{name}.txt", b"word\n" * 100 + b"x" * 10_000 + b" word")
     assert len(known.search("word")) == 7
-    assert all(len(m.excerpt) <= knowledge.MAX_EXCERPT for m in known.search("word"))
+    assert all(len(m.excerpt) <= knowledge_index.MAX_EXCERPT for m in known.search("word"))
+
+
+def test_an_index_that_is_gone_or_damaged_is_made_anew(known: Knowledge, tmp_path: Path) -> None:
+    put(known, "a.txt", b"some words")
+    for damage in (lambda file: file.unlink(), lambda file: file.write_bytes(b"x" * 9_000),
+                   lambda file: file.write_bytes(file.read_bytes()[:9_000] + b"\xff" * 30_000)):
+        damage(tmp_path / "search.db")
+        assert [m.document for m in known.search("words")] == ["a.txt"]
 
 
 def test_put_takes_a_stream(known: Knowledge) -> None:

@@ -144,8 +144,8 @@ def test_a_pdf_without_a_password_opens_whatever_its_cipher(read, algorithm):
 
 def test_a_page_without_text_is_told(read):
     found = read("a.pdf", pdf("First", "", "Third", ""))
-    assert found.text == ("First\n\n(Page 2 has no text; it may be a scan.)\n\nThird\n\n"
-                          "(Page 4 has no text; it may be a scan.)\n")
+    assert found.text == ("First\n\n(Page 2 has no text; it may be a scan.)\n\n"
+                          "[Page 3]\n\nThird\n\n(Page 4 has no text; it may be a scan.)\n")
     assert found.left_out == ("Pages 2, 4 have no text; they may be scans.",)
 
 

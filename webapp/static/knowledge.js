@@ -7,7 +7,7 @@ const TEXT = {
   left: (left, all) => `${bytes(left)} of ${bytes(all)} left`,
   away: (why, s) => `${why} Trying again in ${plural(s, "second", "seconds")}.`,
   making: (s) => `Your shared folder is being made; that takes a few seconds after sign-up. Looking again in ${plural(s, "second", "seconds")}.`,
-  by: (who) => ` by ${who}`, name: "Its name matches.", line: (n) => `line ${n}`,
+  by: (who) => ` by ${who}`, name: "Its name matches.", page: (n) => `Page ${n}`, line: (n) => `line ${n}`,
   found: (lines, documents) => `${plural(lines, "line", "lines")} in ${plural(documents, "document", "documents")}`,
   nothing: (words) => `Nothing holds all of these words: ${words}. Try fewer words, or another form of one.`,
   cut: "Only the beginning is shown. Download the document to see all of it.",
@@ -193,6 +193,7 @@ function found(name, lines, words) {
   title.addEventListener("click", () => showText(name));
   return element("li", { className: "card" }, element("h3", {}, title),
     element("ul", { className: "excerpts" }, ...lines.map((match) => element("li", {},
+      ...(match.page ? [element("span", { className: "quiet small" }, TEXT.page(match.page)), " "] : []),
       ...(match.excerpt.startsWith(`Source: ${name}`) ? [TEXT.name] : marked(match.excerpt, words))))));
 }
 
