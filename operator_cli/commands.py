@@ -410,6 +410,8 @@ def drift(obj: Context, as_machine: bool) -> None:
         return show_json(found)
     for part, why in found["unknown"].items():
         console.print(f"[magenta]Unknown[/] {part}: {plain(why)}")
+    for ignored in found["ignored"]:
+        console.print(f"[yellow]Left alone:[/] {plain(ignored)}")
     if found["items"]:
         console.print(table(("STACK", "KIND", "NAME", "PROBLEM"), (
             (i["stack"], i["kind"], i["name"], i["problem"]) for i in found["items"])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from reconciler import ReconcilerError, models
@@ -22,7 +23,13 @@ class Answers:
                                   self._r.rest.asleep())
         return {"items": [{"stack": d.stack, "kind": d.kind, "name": d.name, "problem": d.problem}
                           for items in look.drift.values() for d in items],
-                "unknown": dict(look.unreachable)}
+                "unknown": dict(look.unreachable), "ignored": self._ignored()}
+
+    def _ignored(self) -> list[str]:
+        """What may differ now, in words."""
+        platform, now = self._r.book.platform, datetime.now(UTC)
+        return [str(ignored) for ignored in (platform.ignore_differences if platform else ())
+                if now < datetime.fromisoformat(ignored.until)]
 
     def status(self) -> dict[str, Any]:
         turn = self._r.turn

@@ -76,6 +76,8 @@ class World:
         self._tenants: dict[str, Tenant] = {}  # by stack: what its resources may name
         self._expired: set[str] = set()
         self._touched: dict[str, set[str]] = {}  # by customer: containers changed by hand
+        self._waived: set[str] = set()  # of them, those that differ as they may
+        self._platform: Platform | None = None
         # By container or network: what Docker told last, when, and whose it is.
         self._done: dict[str, tuple[str, float, str | None]] = {}
         self._monitoring: tuple[float, list[Difference]] = (-1e9, [])
@@ -85,7 +87,8 @@ class World:
         self.asleep: Callable[[], Collection[str]] = frozenset
         self.tell: Callable[[str, str], None] = lambda *what: log.warning("%s: %s", *what)
         self._server = serve(instance, self.volumes, self._may_remove_volume,
-                             lambda: self.asleep(), lambda *what: self.tell(*what))
+                             lambda: self.asleep(), lambda *what: self.tell(*what),
+                             self._may_differ)
         self.providers = self._server.environment
         self.program_digest = _digest_of_programs()
 
@@ -106,10 +109,11 @@ class World:
         """Records what the customer's next run may touch."""
         tenant = self.tenant_of(wanted)
         self.volumes.disks.storage = wanted.platform.storage
+        self._platform = wanted.platform
         with self._guard:
             self._tenants[f"customer-{wanted.state.id}"] = tenant
             self._expired |= {self._instance.employee_volume(e) for e in wanted.expired}
-            self._touched.pop(wanted.state.id, None)
+            self._leave_alone(wanted.state.id)
 
     def tenant_of(self, wanted: Wanted) -> Tenant:
         """What the customer's resources may name, as it is wanted."""
@@ -248,8 +252,7 @@ class World:
             found.extend((stack, d) for d in fingerprint.customer_differences(
                 self._instance, one.state, reality, one.kept, one.expired, asleep,
                 gone | one.lost))
-            found.extend((stack, ("container", touched, "it was changed by hand"))
-                         for touched in self._touched.get(name, ()))
+            found.extend((stack, d) for d in self._limit_differences(one, reality))
 
         def look_at_part(differences: Callable[[], list[Difference]]) -> None:
             found.extend((PLATFORM, d) for d in differences())
@@ -263,6 +266,36 @@ class World:
             drift.setdefault(stack, []).append(Drift(stack, kind, name, problem))
         return Look(at, containers, {s: tuple(items) for s, items in drift.items()}, unreachable,
                     lost, unshared)
+
+    def _limit_differences(self, one: Wanted, reality: observed.DockerReality
+                           ) -> Iterator[Difference]:
+        """Of the containers that Docker said were changed; what differs as it may is looked at
+        again until that time is over."""
+        customer = one.state.id
+        with self._guard:
+            touched = self._touched.get(customer, set()) & reality.containers.keys()
+        for name in touched:
+            document = one.state.employees.get(reality.containers[name].employee or "")
+            if document is None:
+                continue
+            real = observed.limits(name)
+            ignored = one.platform.ignored_fields(customer, document.id, datetime.now(UTC))
+            yield from fingerprint.limit_differences(document, name, real, ignored)
+            with self._guard:
+                if any(fingerprint.limit_differences(document, name, real)):
+                    self._waived.add(name)
+                else:
+                    self._touched.get(customer, set()).discard(name)
+                    self._waived.discard(name)
+
+    def _leave_alone(self, customer_id: str) -> None:
+        """What Docker told so far of its containers is no drift, but for what may differ for a
+        time. With the lock."""
+        self._touched[customer_id] = self._touched.get(customer_id, set()) & self._waived
+
+    def _may_differ(self, customer_id: str, employee: str) -> frozenset[str]:
+        return frozenset() if self._platform is None else self._platform.ignored_fields(
+            customer_id, employee, datetime.now(UTC))
 
     def containers_of(self, customer_id: str) -> tuple[float, tuple[ContainerSeen, ...]] | None:
         """One customer's employees, with when the look began; None when Docker does not answer."""
@@ -317,7 +350,7 @@ class World:
         customer_id = customer_of(stack)
         if customer_id is not None:
             with self._guard:
-                self._touched.pop(customer_id, None)
+                self._leave_alone(customer_id)
                 for name in [n for n, done in self._done.items() if done[2] == customer_id]:
                     del self._done[name]
 

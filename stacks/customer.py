@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 import pulumi
 import pulumi_docker as docker
@@ -12,7 +13,7 @@ from stacks.identity import identity
 from stacks.model_keys import grant
 from stacks.providers.docker_container import seccomp_digest
 from stacks.resources import EmployeeFiles, ModelKey
-from state_repo.documents import Customer, Employee, OfferedModel, Platform
+from state_repo.documents import Customer, Employee, OfferedModel, Platform, Resources
 from state_repo.instance import (
     LABEL_CUSTOMER,
     LABEL_EMPLOYEE,
@@ -96,10 +97,17 @@ def _files(instance: Instance, platform: Platform, state: CustomerState, employe
         generation=employee.restarts)
 
 
+def limits_of(employee: Employee) -> Resources:
+    """What its container has: a blank boots at leisure, for the processors are for who is at
+    work."""
+    size = employee.resources
+    return replace(size, cpus=min(size.cpus, BLANK_CPUS)) if employee.state == "warm" else size
+
+
 def _employee(instance: Instance, customer: Customer, employee: Employee,
               depends_on: list[pulumi.Resource]) -> None:
     """One hardened container. `policies.resources` refuses a plan that lacks a line of this."""
-    size = employee.resources
+    size = limits_of(employee)
     Container(
         f"employee-{employee.id}",
         depends_on=depends_on,
@@ -113,8 +121,7 @@ def _employee(instance: Instance, customer: Customer, employee: Employee,
         security_opts=["no-new-privileges:true", "seccomp=employee"],
         memory=size.memory_mb,
         memory_swap=size.memory_mb,
-        # A blank boots at leisure: the processors are for who is at work.
-        cpus=f"{min(size.cpus, BLANK_CPUS) if employee.state == 'warm' else size.cpus:g}",
+        cpus=f"{size.cpus:g}",
         pids_limit=size.pids,
         ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=4096, hard=4096)],
         restart="on-failure",

@@ -6,11 +6,12 @@ remembered between two runs of the process.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
-from stacks.customer import runs
+from stacks.customer import limits_of, runs
 from stacks.model_keys import grant, is_registered
 from stacks.observed import ContainerSeen, DockerReality
+from state_repo.documents import Employee
 from state_repo.instance import Instance
 from state_repo.snapshot import CustomerState
 
@@ -53,6 +54,17 @@ def customer_differences(instance: Instance, state: CustomerState, reality: Dock
         name = instance.container_name(vanished)
         if name in reality.containers:
             yield "container", name, "it is still there, and its document vanished"
+
+
+def limit_differences(employee: Employee, container: str, real: Mapping[str, float],
+                      ignored: Collection[str] = ()) -> Iterator[Difference]:
+    """Which of its limits are not what the document says. `real`: see `observed.limits`."""
+    size = limits_of(employee)
+    wanted = {"cpus": size.cpus, "memory": size.memory_mb, "pids": size.pids}
+    for field, value in real.items():
+        if value != wanted[field] and field not in ignored:
+            yield "container", container, f"its {field} is {value:g}, and should be " \
+                                          f"{wanted[field]:g}"
 
 
 def _container(name: str, seen: ContainerSeen, wanted_running: bool,

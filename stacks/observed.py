@@ -62,6 +62,18 @@ def observe_customer(instance: str, customer: str) -> list[ContainerSeen]:
             "label": [f"{LABEL_INSTANCE}={instance}", f"{LABEL_CUSTOMER}={customer}"]})]
 
 
+def limits(container: str) -> dict[str, float]:
+    """A container's limits by the documents' names: cpus, memory (MiB), pids. UnreachableError;
+    none without the container."""
+    with speaking():
+        try:
+            config = client().inspect_container(container)["HostConfig"]
+        except NotFound:
+            return {}
+    return {"cpus": config["NanoCpus"] / 1e9, "memory": config["Memory"] / (1 << 20),
+            "pids": config["PidsLimit"] or 0}
+
+
 def container_log(name: str, tail: int) -> str | None:
     """The last lines of a container's output, or None without the container."""
     with speaking():

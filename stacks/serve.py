@@ -24,9 +24,11 @@ log = logging.getLogger(__name__)
 
 def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str], bool],
           asleep: Callable[[], Collection[str]],
-          tell: Callable[[str, str], None] = lambda *_: None) -> ProviderServer:
+          tell: Callable[[str, str], None] = lambda *_: None,
+          ignored: Callable[[str, str], Collection[str]] = lambda *_: ()) -> ProviderServer:
     """Listens on loopback; `.environment` is the engine's PULUMI_DEBUG_PROVIDERS. `asleep`: the
-    employees that sleep. `tell(employee, message)`: what should be known of one."""
+    employees that sleep. `tell(employee, message)`: what should be known of one.
+    `ignored(customer, employee)`: limits of its container that may differ."""
     def sleeping() -> frozenset[str]:
         return frozenset(map(instance.container_name, asleep()))
 
@@ -37,7 +39,8 @@ def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str
             log.warning("%s has not the room that it may have: %s", volume, error)
     return ProviderServer({
         "docker": Provider("docker", "5.2.0", [
-            Container(lambda: firewall.ensure(firewall_inputs(instance)), sleeping, make_room),
+            Container(lambda: firewall.ensure(firewall_inputs(instance)), sleeping, make_room,
+                      ignored),
             Network(),
             Volume(volumes, may_remove_volume, instance.backups_path)]),
         "instantworker": Provider("instantworker", "1.0.0", [

@@ -124,6 +124,27 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
+class IgnoredDifference:
+    """A limit (`field`: cpus, memory or pids) of employees' containers that may differ from their
+    documents until a time (`until`: RFC 3339): of everybody, of one customer, of one employee."""
+
+    field: str
+    reason: str
+    until: str
+    customer: str | None = None
+    employee: str | None = None
+
+    def covers(self, customer: str, employee: str, now: datetime) -> bool:
+        return (self.customer in (None, customer) and self.employee in (None, employee)
+                and now < datetime.fromisoformat(self.until))
+
+    def __str__(self) -> str:
+        until = datetime.fromisoformat(self.until).astimezone(UTC)
+        whose = self.employee or self.customer or "everybody"
+        return f"{self.field} of {whose} may differ until {until:%Y-%m-%d %H:%M} UTC: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Customer:
     """`subnet`: CIDR of its network, out of the platform's pool, never another customer's.
     `monthly_budget_usd`: of all its employees together; None: the sum of theirs. `plan`: one of
@@ -309,10 +330,16 @@ class Platform:
     warm_per_customer: int = 0
     grace_days: int = 14
     freeze: Freeze | None = None
+    ignore_differences: tuple[IgnoredDifference, ...] = ()
 
     @property
     def path(self) -> str:
         return PLATFORM_PATH
+
+    def ignored_fields(self, customer: str, employee: str, now: datetime) -> frozenset[str]:
+        """What may differ of an employee's container now."""
+        return frozenset(ignored.field for ignored in self.ignore_differences
+                         if ignored.covers(customer, employee, now))
 
 
 Document = Platform | Customer | Employee | Lesson

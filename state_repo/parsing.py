@@ -29,6 +29,7 @@ from state_repo.documents import (
     Document,
     Employee,
     Freeze,
+    IgnoredDifference,
     Lesson,
     Limits,
     Model,
@@ -411,6 +412,8 @@ def _platform(values: dict[str, Any]) -> Platform:
     for name, build in (("models", partial(_build, OfferedModel)), ("plans", _plan)):
         if name in spec:
             parts[name] = {key: build(given) for key, given in spec[name].items()}
+    parts["ignore_differences"] = tuple(
+        _build(IgnoredDifference, given) for given in spec.pop("ignoreDifferences", ()))
     return _build(Platform, spec | parts | _freeze(spec))
 
 
@@ -425,7 +428,13 @@ def _plain_platform(p: Platform) -> dict[str, Any]:
         "plans": {name: _plain_plan(plan) for name, plan in p.plans.items()},
         "billing": _values(p.billing), "review": _values(p.review),
         "warmPerCustomer": p.warm_per_customer, "graceDays": p.grace_days,
-        **_plain_freeze(p.freeze)}}
+        **_plain_freeze(p.freeze), **_plain_ignored(p.ignore_differences)}}
+
+
+def _plain_ignored(ignored: tuple[IgnoredDifference, ...]) -> dict[str, Any]:
+    return {} if not ignored else {"ignoreDifferences": [
+        {name: value for name, value in _values(one).items() if value is not None}
+        for one in ignored]}
 
 
 _BUILD: dict[str, Any] = {"Employee": _employee, "Customer": _customer, "Platform": _platform,

@@ -100,10 +100,13 @@ def _customer() -> dict[str, Any]:
 
 
 def _freeze(where: str) -> dict[str, Any]:
-    return _object({
-        "reason": NAME | {"maxLength": 200, "description": "Why, for everybody who looks."},
-        "until": {"type": "string", "format": "date-time", "description": "RFC 3339."},
-    }, ("reason", "until")) | {"description": f"{where} nothing is changed or repaired until then."}
+    return _object(_until("Why, for everybody who looks."), ("reason", "until")) | {
+        "description": f"{where} nothing is changed or repaired until then."}
+
+
+def _until(why: str) -> dict[str, Any]:
+    return {"reason": NAME | {"maxLength": 200, "description": why},
+            "until": {"type": "string", "format": "date-time", "description": "RFC 3339."}}
 
 
 def _lesson() -> dict[str, Any]:
@@ -221,6 +224,13 @@ def _platform() -> dict[str, Any]:
         "graceDays": _number(given.grace_days, 0, 3650,
                              "How long a retired employee's files are kept."),
         "freeze": _freeze("For everybody"),
+        "ignoreDifferences": {"type": "array", "maxItems": 100, "items": _object({
+            "field": {"enum": ["cpus", "memory", "pids"]},
+            "customer": ID | {"maxLength": 30, "description": "Its employees alone."},
+            "employee": ID | {"description": "This one alone."},
+            **_until("Why, for everybody who looks."),
+        }, ("field", "reason", "until")), "description":
+            "Limits of employees' containers that may differ, and are not set back until then."},
     }, ("images",))
     return _document("Platform", spec, None)
 

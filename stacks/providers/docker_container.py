@@ -20,11 +20,13 @@ from typing import Any, ClassVar
 from stacks import StackError, UnreachableError
 from stacks.providers.docker_api import APIError, NotFound, client, is_ours, labels_of, speaking
 from stacks.providers.servicer import Inputs, Kind
-from state_repo.instance import LABEL_EMPLOYEE, LABEL_SPEC
+from state_repo.instance import LABEL_CUSTOMER, LABEL_EMPLOYEE, LABEL_SPEC
 
 SECCOMP = Path(__file__).resolve().parent.parent.parent / "images" / "seccomp"
 MIB = 1024 * 1024
 _STATE = ("mustRun", "start")
+# The documents' names of limits that may be left to differ.
+_OF_FIELD = {"cpus": ("cpus",), "memory": ("memory", "memorySwap"), "pids": ("pidsLimit",)}
 _LIMITS = ("memory", "memorySwap", "cpus", "pidsLimit", "restart", "maxRetryCount")
 
 
@@ -177,11 +179,13 @@ class Container(Kind):
 
     def __init__(self, guard: Callable[[], None] = lambda: None,
                  asleep: Callable[[], Collection[str]] = frozenset,
-                 make_room: Callable[[str], None] = lambda _: None) -> None:
+                 make_room: Callable[[str], None] = lambda _: None,
+                 ignored: Callable[[str, str], Collection[str]] = lambda *_: ()) -> None:
         """`guard` raises unless an employee may start (the host's rules are in force). `asleep`:
         names of the containers that sleep. `make_room(volume)`: called before its employee
-        starts."""
+        starts. `ignored(customer, employee)`: limits that may differ (cpus, memory, pids)."""
         self._guard, self._asleep, self._make_room = guard, asleep, make_room
+        self._ignored = ignored
 
     def check(self, inputs: Inputs) -> dict[str, str]:
         """What this host can't give, before anything that runs is taken down for it."""
@@ -230,8 +234,10 @@ class Container(Kind):
                 real = client().inspect_container(id)
             except NotFound:
                 return None
-        seen = dict(inputs)
+        seen, may_differ = dict(inputs), self._may_differ(inputs)
         for name, reader in _READERS.items():
+            if name in may_differ:
+                continue
             if name == "mustRun":
                 wanted = inputs.get(name, True)
                 if reader(real) != wanted and not (wanted and self._sleeps(inputs)):
@@ -269,6 +275,13 @@ class Container(Kind):
                 client().remove_container(id, force=True)
             except NotFound:
                 return
+
+    def _may_differ(self, inputs: Inputs) -> frozenset[str]:
+        labels = labels_of(inputs)
+        if LABEL_EMPLOYEE not in labels:
+            return frozenset()
+        return frozenset(name for field in self._ignored(
+            labels[LABEL_CUSTOMER], labels[LABEL_EMPLOYEE]) for name in _OF_FIELD[field])
 
     def _sleeps(self, inputs: Inputs) -> bool:
         return inputs["name"] in self._asleep()

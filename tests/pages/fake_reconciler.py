@@ -100,7 +100,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             case ["POST", "notify"] | ["POST", "employees", _, "disconnect" | "wake"]:
                 self._json({})
             case ["GET", "drift"]:
-                self._json({"items": [], "unknown": {}})
+                self._json({"items": [], "unknown": {}, "ignored": []})
             case ["GET", "plan"]:
                 self._json(self.house.plan(query["change"]))
             case ["GET", "customers", _, "usage"]:

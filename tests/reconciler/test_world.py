@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 from requests.exceptions import HTTPError
 
@@ -10,6 +13,7 @@ from reconciler.decide import PLATFORM, Wanted
 from reconciler.world import World
 from stacks import StackError, UnreachableError
 from stacks.observed import ContainerSeen, DockerReality
+from state_repo.documents import IgnoredDifference
 from state_repo.instance import PORTS, Instance
 from tests.reconciler.examples import acme, platform
 
@@ -131,3 +135,56 @@ def test_what_is_only_planned_permits_nothing(world, instance):
     assert world.tenant_of(wanted).volumes(volume), "the plan is judged by what it would own"
     world.permit(wanted)
     assert world._may_remove_volume(volume) and world.tenant("customer-acme").volumes(volume)
+
+
+def changed_by_hand(world, instance, monkeypatch, **limits):
+    """Docker tells of a change, and shows these limits from then on."""
+    name = instance.container_name(PULSE)
+    size = acme().employees[PULSE].resources
+    real = {"cpus": size.cpus, "memory": float(size.memory_mb), "pids": size.pids} | limits
+    monkeypatch.setattr(world_module.observed, "limits", lambda _: real)
+    world.reality = DockerReality({name: ContainerSeen(
+        "c1", name, "acme", PULSE, None, "", "i", True, "10.0.0.1", frozenset({"iw-net-acme"}),
+        "healthy")}, frozenset({"iw-net-acme"}), frozenset({f"iw-vol-{PULSE}", "iw-know-acme"}))
+    world._touched.setdefault("acme", set()).add(name)
+    return name
+
+
+def limits_told(world, wanted):
+    return [d.problem for d in world.look(wanted.platform, [wanted]).drift.get("customer/acme", ())
+            if d.kind == "container"]
+
+
+def test_a_limit_changed_by_hand_is_told_by_its_name_and_values(world, instance, monkeypatch):
+    wanted = Wanted(platform(), acme())
+    memory = acme().employees[PULSE].resources.memory_mb
+    changed_by_hand(world, instance, monkeypatch, memory=64.0)
+    assert limits_told(world, wanted) == [f"its memory is 64, and should be {memory}"]
+    changed_by_hand(world, instance, monkeypatch)
+    assert limits_told(world, wanted) == [], "what was set back is no drift"
+
+
+def test_what_may_differ_is_left_until_its_time_is_over(world, instance, monkeypatch):
+    soon = "2999-01-01T00:00:00Z"
+    rule = IgnoredDifference("memory", "it starves", soon, "acme", PULSE)
+    lenient = Wanted(replace(platform(), ignore_differences=(rule,)), acme())
+    changed_by_hand(world, instance, monkeypatch, memory=64.0, pids=7)
+    pids = acme().employees[PULSE].resources.pids
+    assert limits_told(world, lenient) == [f"its pids is 7, and should be {pids}"]
+    changed_by_hand(world, instance, monkeypatch, memory=64.0)
+    assert limits_told(world, lenient) == []
+    world.settle("customer/acme")  # a run in the meantime, for somebody else
+    past = replace(rule, until="2020-01-01T00:00:00Z")
+    over = Wanted(replace(platform(), ignore_differences=(past,)), acme())
+    assert len(limits_told(world, over)) == 1, "it was kept in mind"
+
+
+def test_whom_a_rule_is_for():
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+
+    def ignored(customer, employee, until="2026-05-02T00:00:00Z"):
+        rules = (IgnoredDifference("cpus", "x", until, customer, employee),)
+        return replace(platform(), ignore_differences=rules).ignored_fields("acme", PULSE, now)
+    assert ignored(None, None) == ignored("acme", None) == ignored(None, PULSE) == {"cpus"}
+    assert not ignored("bolt", None) and not ignored("acme", "other-bbbbbb")
+    assert not ignored(None, None, "2026-05-01T00:00:00Z")

@@ -36,8 +36,10 @@ class Stack:
         self.owned: set[str] = set()
         self.volumes, self.asleep = Volumes(instance), set[str]()
         self.told: list[str] = []
+        self.ignored: set[str] = set()
         self.server = serve(instance, self.volumes, self.removable.__contains__,
-                            lambda: self.asleep, lambda _, message: self.told.append(message))
+                            lambda: self.asleep, lambda _, message: self.told.append(message),
+                            lambda *_: self.ignored)
         self.pack = pack.HostedPack(lambda stack: pack.tenant_of(instance, stack, self.owned))
         secret = instance.data / "passphrase"
         secret.write_text("x")
@@ -128,6 +130,25 @@ def test_who_sleeps_is_left_asleep_by_every_run(stack):
     stack.asleep.clear()
     assert stack.up(larger, refresh=True).succeeded
     assert docker("inspect", "-f", "{{.State.Status}}", one, two) == ["running", "running"]
+
+
+def test_a_limit_that_may_differ_is_left_by_repairs_and_follows_its_document(stack):
+    one = stack.state("one-aaaaaa")
+    assert stack.up(one).succeeded
+    name = stack.instance.container_name("one-aaaaaa")
+
+    def memory() -> int:
+        return int(docker("inspect", "-f", "{{.HostConfig.Memory}}", name)[0]) >> 20
+    was = memory()
+    docker("update", "--memory", f"{was + 64}m", "--memory-swap", f"{was + 64}m", name)
+    assert observed.limits(name)["memory"] == was + 64
+    stack.ignored.add("memory")
+    assert ops(stack.up(one, refresh=True)) == set() and memory() == was + 64
+    larger = stack.state("one-aaaaaa", resources=Resources(0.5, was + 32, 64))
+    assert stack.up(larger, refresh=True).succeeded and memory() == was + 32
+    docker("update", "--memory", f"{was + 64}m", "--memory-swap", f"{was + 64}m", name)
+    stack.ignored.clear()
+    assert stack.up(larger, refresh=True).succeeded and memory() == was + 32
 
 
 @pytest.mark.parametrize("change", [

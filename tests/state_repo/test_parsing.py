@@ -15,6 +15,7 @@ from state_repo.documents import (
     Customer,
     Employee,
     Freeze,
+    IgnoredDifference,
     Model,
     Plan,
     PlanLimits,
@@ -117,6 +118,20 @@ def test_a_time_is_one_that_can_be_reckoned_with(time):
     assert parse(dump(frozen), frozen.path) == frozen
     with pytest.raises(DocumentError, match=r"spec\.freeze\.until"):
         parse(dump(frozen).replace("2026-12-01T08:00:00Z", time), frozen.path)
+
+
+def test_what_may_differ_has_a_reason_and_an_end():
+    rules = (IgnoredDifference("memory", "it starves", "2026-12-01T08:00:00Z", "acme"),
+             IgnoredDifference("cpus", "we measure", "2026-12-01T08:00:00Z"))
+    lenient = Platform(images={"employee": PULSE.image}, ignore_differences=rules)
+    text = dump(lenient)
+    assert parse(text, lenient.path) == lenient and text.count("employee:") == 1
+    for field in ("reason", "until"):
+        lacking = "\n".join(line for line in text.split("\n") if f"{field}:" not in line)
+        with pytest.raises(DocumentError, match=rf"spec\.ignoreDifferences.*{field}"):
+            parse(lacking, lenient.path)
+    with pytest.raises(DocumentError, match=r"spec\.ignoreDifferences"):
+        parse(text.replace("memory", "image"), lenient.path)
 
 
 def test_retirement_has_its_time_and_nothing_else_has():
