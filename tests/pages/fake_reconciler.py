@@ -32,6 +32,7 @@ class FakeReconciler:
             "volume_limit_bytes": 5 << 30}
         self.max_bytes, self.max_document_bytes = 2 << 30, 100 << 20
         self.pause_s = 0.0  # before each answer
+        self.ignored: list[str] = []  # what may differ, in words
         self.fail_with: tuple[int, str, str] | None = None  # status, code, sentence
         self.answer: Callable[[str, str], str] = _no_idea
         self.plan: Callable[[str], dict[str, Any]] = lambda _: {}  # of a change
@@ -100,7 +101,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             case ["POST", "notify"] | ["POST", "employees", _, "disconnect" | "wake"]:
                 self._json({})
             case ["GET", "drift"]:
-                self._json({"items": [], "unknown": {}, "ignored": []})
+                self._json({"items": [], "unknown": {}, "ignored": self.house.ignored})
             case ["GET", "plan"]:
                 self._json(self.house.plan(query["change"]))
             case ["GET", "customers", _, "usage"]:
@@ -133,7 +134,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             case ["GET", "search"]:
                 words = query.get("q", "").lower().split()
                 self._json({"matches": [
-                    {"document": n, "line": number, "excerpt": line}
+                    {"document": n, "line": number, "excerpt": line,
+                     "page": 12 if n.endswith(".md") else None}
                     for n, d in sorted(known.items()) if d["state"] == "extracted"
                     for number, line in enumerate(
                         d["data"].decode(errors="replace").splitlines(), 1)
