@@ -51,12 +51,13 @@ class Disks:
         self.storage = Storage()  # what a new one has room for
         self._broken: dict[str, tuple[float, str]] = {}  # when it was tried, and what is wrong
         self._grown_for: Storage | None = None
-        self._impossible: str | None = None
+        self._impossible, self._asked = "nobody looked yet", -AGAIN_S
 
     def impossible(self) -> str:
-        """Why this host can't make one; empty when it can."""
-        if self._impossible is None:
-            self._impossible = _why_not()
+        """Why this host can't make one; empty when it can. A no is asked again after AGAIN_S: it
+        may be that Docker was away."""
+        if self._impossible and time.monotonic() - self._asked >= AGAIN_S:
+            self._impossible, self._asked = _why_not(), time.monotonic()
         return self._impossible
 
     def has(self, volume: str) -> bool:

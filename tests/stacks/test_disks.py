@@ -174,6 +174,10 @@ def test_what_is_no_employee_s_has_none_and_where_none_is_possible_docker_keeps_
     monkeypatch.setattr(disks, "_why_not", lambda: "this kernel has no loop devices")
     without = Disks(instance)
     assert without.options(VOLUME) == {} and "no loop devices" in without.impossible()
+    monkeypatch.setattr(disks, "_why_not", lambda: "")
+    assert without.impossible(), "not at every look"
+    monkeypatch.setattr(disks, "AGAIN_S", 0.0)
+    assert not without.impossible(), "but again: it may be that Docker was away"
 
 
 def test_one_that_can_not_be_made_leaves_nothing(made, monkeypatch):
