@@ -22,7 +22,7 @@ MAX_MATCHES = 50
 MAX_MATCHES_EACH = 5  # of one document
 MAX_WORDS = 10
 MAX_EXCERPT = 200  # characters
-_VERSION = 1
+_VERSION = 2
 _SHARED = Path("/shared")  # in an employee's container
 _LINES = 1 << 24  # of one document: a line's row is its document's number and its own
 _MOST_DOCUMENTS = 60  # that are compared
@@ -32,7 +32,6 @@ _SCHEMA = """
 create table documents (id integer primary key, name text unique not null, etag text not null);
 create table lines (id integer primary key, line text not null, folded text not null, page integer);
 create virtual table in_documents using fts5(folded, tokenize='trigram', content='');
-create virtual table in_lines using fts5(folded, tokenize='trigram', content='');
 """
 Words = list[frozenset[str]]
 
@@ -73,8 +72,6 @@ class Index:
             if any(one[3] for one in lines):  # before the first mark stands the first page
                 lines = [(*one[:3], one[3] or 1) for one in lines]
             db.executemany("insert into lines values (?, ?, ?, ?)", lines)
-            db.executemany("insert into in_lines (rowid, folded) values (?, ?)", (
-                (row, forms) for row, _, forms, _ in lines))
             db.execute("insert into in_documents (rowid, folded) values (?, ?)", (
                 made.lastrowid, "\n".join(forms for _, _, forms, _ in lines)))
 
@@ -99,7 +96,7 @@ class Index:
         with self._open() as db:
             ranked: dict[int, list[tuple[tuple[int, int], int, str, int | None, int]]] = {}
             for document in _documents_with_all(db, words):
-                for row, line, page in _lines_with_any(db, words, document):
+                for row, line, page, _ in _lines_with_any(db, words, document):
                     score, place = _score(line, words)
                     ranked.setdefault(document, []).append(
                         (score, row % _LINES, line, page, place))
@@ -133,7 +130,7 @@ def _make(db: sqlite3.Connection, path: Path) -> None:
     if version == _VERSION:
         return
     gone = "".join(f"drop table if exists {name}; " for name in (
-        "in_lines", "in_documents", "lines", "documents"))
+        "in_lines", "in_documents", "lines", "documents"))  # in_lines: of version 1
     db.executescript(f"begin; {gone}{_SCHEMA}pragma user_version = {_VERSION}; commit;")
     path.chmod(0o644)
 
@@ -145,7 +142,6 @@ def _remove(db: sqlite3.Connection, name: str) -> None:
     lines = db.execute("select id, folded from lines where id >= ? and id < ? order by id",
                        _rows_of(found[0])).fetchall()
     # An index without content forgets a row when it is told what stood there.
-    db.executemany("insert into in_lines (in_lines, rowid, folded) values ('delete', ?, ?)", lines)
     db.execute("insert into in_documents (in_documents, rowid, folded) values ('delete', ?, ?)",
                (found[0], "\n".join(forms for _, forms in lines)))
     db.execute("delete from lines where id >= ? and id < ?", _rows_of(found[0]))
@@ -177,25 +173,19 @@ def _documents_with_all(db: sqlite3.Connection, words: Words) -> list[int]:
 
 
 def _lines_with_any(db: sqlite3.Connection, words: Words, document: int
-                    ) -> Iterator[tuple[int, str, int | None]]:
-    """A document's lines to compare, at most _MOST_LINES."""
-    if any(map(_is_short, words)):
-        conditions = [_holds(word) for word in words]
-        yield from db.execute(
-            "select id, line, page from lines where id >= ? and id < ? and ("
-            + " or ".join(condition for condition, _ in conditions) + ") limit ?",
-            (*_rows_of(document), *(form for _, forms in conditions for form in forms),
-             _MOST_LINES))
-        return
+                    ) -> Iterator[tuple[int, str, int | None, int]]:
+    """A document's lines to compare: those with the most of the words, at most _MOST_LINES."""
+    conditions = [_holds(word) for word in words]
+    held = " + ".join(condition for condition, _ in conditions)
     yield from db.execute(
-        "select id, line, page from lines where id in (select rowid from in_lines where "
-        "in_lines match ? and rowid >= ? and rowid < ? limit ?)",
-        (_any_of(words), *_rows_of(document), _MOST_LINES))
+        f"select id, line, page, {held} as held from lines where id >= ? and id < ? and held "
+        "order by held desc, id limit ?",
+        (*(form for _, forms in conditions for form in forms), *_rows_of(document), _MOST_LINES))
 
 
 def _holds(word: frozenset[str]) -> tuple[str, list[str]]:
     """A condition on a line, and its values."""
-    return "(" + " or ".join("instr(folded, ?)" for _ in word) + ")", sorted(word)
+    return "(" + " or ".join("instr(folded, ?) > 0" for _ in word) + ")", sorted(word)
 
 
 def _is_short(word: frozenset[str]) -> bool:
