@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stacks.disks import Disks
+from stacks.disks import Disks, unmount_all
 from state_repo.instance import Instance
-from tools.setup import unmount
 
 ROUNDS = 5
 
@@ -70,7 +69,7 @@ def main() -> None:
             print(f"{name}: disk {statistics.median(on):.2f} s, folder "
                   f"{statistics.median(beside):.2f} s, ratio "
                   f"{statistics.median(on) / statistics.median(beside):.2f}")
-        unmount(disks.folder)
+        unmount_all(disks.folder)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ class World:
         self._expired: set[str] = set()
         self._touched: dict[str, set[str]] = {}  # by customer: containers changed by hand
         self._waived: set[str] = set()  # of them, those that differ as they may
-        self._platform: Platform | None = None
+        self._platforms: dict[str, Platform] = {}  # by customer: what its last run was let by
         # By container or network: what Docker told last, when, and whose it is.
         self._done: dict[str, tuple[str, float, str | None]] = {}
         self._monitoring: tuple[float, list[Difference]] = (-1e9, [])
@@ -109,7 +109,7 @@ class World:
         """Records what the customer's next run may touch."""
         tenant = self.tenant_of(wanted)
         self.volumes.disks.storage = wanted.platform.storage
-        self._platform = wanted.platform
+        self._platforms[wanted.state.id] = wanted.platform
         with self._guard:
             self._tenants[f"customer-{wanted.state.id}"] = tenant
             self._expired |= {self._instance.employee_volume(e) for e in wanted.expired}
@@ -294,7 +294,8 @@ class World:
         self._touched[customer_id] = self._touched.get(customer_id, set()) & self._waived
 
     def _may_differ(self, customer_id: str, employee: str) -> frozenset[str]:
-        return frozenset() if self._platform is None else self._platform.ignored_fields(
+        applied = self._platforms.get(customer_id)
+        return frozenset() if applied is None else applied.ignored_fields(
             customer_id, employee, datetime.now(UTC))
 
     def containers_of(self, customer_id: str) -> tuple[float, tuple[ContainerSeen, ...]] | None:

@@ -224,6 +224,15 @@ def used(files: Path) -> tuple[int, int] | None:
             max(found.f_files - found.f_ffree - _OWN_INODES, 0))
 
 
+def unmount_all(folder: Path) -> None:
+    """What is mounted in a folder is so no more; what is in use stays, and is told."""
+    for name in _mounted(folder):
+        try:
+            _run("umount", str(folder / name))
+        except StackError as error:
+            log.warning("%s", error)
+
+
 def _bytes(storage: Storage) -> int:
     """The size of a disk with that much room: with its inodes, its journal and its bitmaps."""
     mib = storage.employee_mb
@@ -263,12 +272,12 @@ def _mount(device: str, place: Path) -> None:
 
 def _mounted(folder: Path) -> dict[str, str]:
     """By name: the device of what is mounted in a folder. See proc_pid_mountinfo(5)."""
-    found = {}
+    found, start = {}, f"{folder}/"
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields, _, source = line.partition(" - ")
-        place = Path(fields.split()[4].replace("\\040", " "))
-        if place.parent == folder:
-            found[place.name] = source.split()[1]
+        place = fields.split()[4].replace("\\040", " ")
+        if place.startswith(start):
+            found[place.removeprefix(start)] = source.split()[1]
     return found
 
 

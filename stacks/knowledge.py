@@ -145,14 +145,17 @@ class Knowledge:
 
     def search(self, query: str) -> Matches:
         """See `knowledge_index.Index.search`; an index that is damaged is made anew."""
-        self.list()
+        with self._lock(wait=False) as held:
+            if held:
+                self._mended()
+                self._keep_index()
         try:
             return self._index.search(query)
         except sqlite3.Error as error:
             log.warning("the index in %s can't be read, and is made anew: %s", self._root, error)
             with self._lock():
                 self._index.drop()
-                self._mended()
+                self._keep_index()
             return self._index.search(query)
 
     def _workspace(self, max_bytes: int, max_total_bytes: int) -> Workspace:
@@ -213,7 +216,6 @@ class Knowledge:
             path.unlink()
         if documents != known:
             self._save(documents)
-        self._keep_index()
         return documents
 
     def _keep_index(self) -> None:

@@ -93,7 +93,8 @@ def _pool_of_our_own() -> tuple[str, socket.socket]:
 
 def remove_all(instance: Instance) -> None:
     """Removes what carries the instance's label, and its firewall chains."""
-    from tools.setup import _remove_chains, unmount
+    from stacks.disks import unmount_all
+    from tools.setup import _remove_chains
 
     label = f"label={LABEL_INSTANCE}={instance.id}"
     for listing, removing in ((("ps", "-aq"), ("rm", "-f")),
@@ -102,7 +103,7 @@ def remove_all(instance: Instance) -> None:
         found = docker(*listing, "--filter", label)
         if found:
             docker(*removing, *found)
-    unmount(instance.data / "disks")
+    unmount_all(instance.data / "disks")
     _remove_chains(instance.prefix)
     if mark := _POOLS.pop(instance.id, None):
         mark.close()

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from stacks import disks
 from state_repo.instance import FIREWALL_CHAINS, Instance
 from tools import frontend, images, lock, machine, processes, swap
 from tools.machine import BUILD, PYTHON, ROOT
@@ -157,7 +158,7 @@ def down() -> None:
             if found:
                 _docker(*command.split(), *found)
     with step("unmount the employees' disks"):
-        unmount(data / "disks")
+        disks.unmount_all(data / "disks")
     with step("remove the firewall's chains"):
         _remove_chains(instance["prefix"])
     if (zram := data / "run" / "zram").exists():
@@ -168,14 +169,6 @@ def down() -> None:
     if ours.exists():
         with step("stop Docker"):
             _stop_docker(ours)
-
-
-def unmount(folder: Path) -> None:
-    """What is mounted below a folder is so no more; see stacks/disks.py."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        place = line.split()[4].replace("\\040", " ")
-        if place.startswith(f"{folder}/"):
-            subprocess.run(["umount", place], check=False)
 
 
 def _remove_chains(prefix: str) -> None:

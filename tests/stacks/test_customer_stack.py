@@ -18,13 +18,13 @@ from policies import pack
 from reconciler.converge import blames
 from reconciler.engine import Engine, Run
 from stacks import customer, employee_files, fingerprint, model_keys, observed
+from stacks.disks import unmount_all
 from stacks.serve import serve
 from stacks.volumes import Volumes
 from state_repo.documents import Customer, Employee, Model, Platform, Resources, Storage
 from state_repo.instance import Instance
 from state_repo.snapshot import CustomerState
 from tests.conftest import docker
-from tools.setup import unmount
 
 pytestmark = pytest.mark.parts
 
@@ -263,7 +263,7 @@ def test_an_employee_has_a_disk_and_after_a_reboot_waits_for_it(stack):
      / "kept").touch()
 
     docker("stop", "-t", "0", name)  # the machine goes down, and comes up again
-    unmount(stack.volumes.disks.folder)
+    unmount_all(stack.volumes.disks.folder)
     refused = subprocess.run(["docker", "start", name], capture_output=True, text=True, check=False)
     assert refused.returncode != 0 and "no such file" in refused.stderr
     with pytest.raises(employee_files.NotMadeYet):

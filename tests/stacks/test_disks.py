@@ -12,11 +12,10 @@ from dataclasses import replace
 import pytest
 
 from stacks import StackError, disks
-from stacks.disks import Disks, used
+from stacks.disks import Disks, unmount_all, used
 from stacks.volumes import Volumes
 from state_repo.documents import Storage
 from state_repo.instance import Instance
-from tools.setup import unmount
 
 pytestmark = pytest.mark.parts
 MIB = 1 << 20
@@ -27,7 +26,7 @@ VOLUME = "tt-vol-pulse-aaaaaa"
 def instance(tmp_path):
     made = Instance(id="0badcafe", data=tmp_path, prefix="tt")
     yield made
-    unmount(tmp_path / "disks")
+    unmount_all(tmp_path / "disks")
 
 
 @pytest.fixture
@@ -99,7 +98,7 @@ def test_a_file_without_a_name_counts(made, files):
 
 def test_after_a_reboot_nobody_starts_on_an_empty_place(made, instance, files):
     (files / "kept").write_text("what it knew")
-    unmount(made.folder)
+    unmount_all(made.folder)
     assert not files.exists(), "what Docker is told to bind is not there"
     assert Disks(instance).mount_all() == {}
     assert (files / "kept").read_text() == "what it knew"
@@ -107,7 +106,7 @@ def test_after_a_reboot_nobody_starts_on_an_empty_place(made, instance, files):
 
 def test_a_disk_that_is_gone_is_told_of_and_never_made_anew(made, instance):
     made.options(VOLUME)
-    unmount(made.folder)
+    unmount_all(made.folder)
     (made.folder / f"{VOLUME}.img").unlink()
     assert "is gone" in Disks(instance).mount_all()[VOLUME]
     with pytest.raises(StackError, match="is gone"):
@@ -116,7 +115,7 @@ def test_a_disk_that_is_gone_is_told_of_and_never_made_anew(made, instance):
 
 def test_a_damaged_disk_is_told_of_until_it_is_mended(made, instance, files, monkeypatch):
     (files / "kept").write_text("what it knew")
-    unmount(made.folder)
+    unmount_all(made.folder)
     image = made.folder / f"{VOLUME}.img"
     with open(image, "r+b") as file:  # its superblock
         os.lseek(file.fileno(), 1024, os.SEEK_SET)
