@@ -91,7 +91,7 @@ def _give_swap(data: Path) -> None:
     if size:
         with step(f"compressed swap ({size})"):
             mark.parent.mkdir(exist_ok=True)
-            mark.write_text(swap.make(size))
+            mark.write_text(f"{swap.this_boot()} {swap.make(size)}")
     elif os.geteuid() == 0 and swap.is_possible():
         print("    this machine has no swap, so idle employees are stopped, and wake slowly; with "
               "IW_ZRAM=12G make run they sleep in compressed memory")
@@ -163,7 +163,9 @@ def down() -> None:
         _remove_chains(instance["prefix"])
     if (zram := data / "run" / "zram").exists():
         with step("compressed swap"):
-            swap.remove(zram.read_text())
+            boot, device = zram.read_text().split()
+            if boot == swap.this_boot():
+                swap.remove(device)
             zram.unlink()
     ours = data / "run" / "dockerd-is-ours"
     if ours.exists():

@@ -46,10 +46,12 @@ def make(size: str) -> str:
     except OSError as error:
         remove(device)
         raise StepError(f"{device} can't be made: {error}", "run this as root") from error
-    except StepError:
-        remove(device)
-        raise
     return device
+
+
+def this_boot() -> str:
+    """Told beside what was made: after a reboot a device of the same name is somebody else's."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def remove(device: str) -> None:
@@ -66,4 +68,4 @@ def remove(device: str) -> None:
 def _run(*command: str) -> None:
     done = subprocess.run(command, env=_PATH, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise StepError(f"{' '.join(command)}: {done.stderr.strip()}", "run this as root")
+        raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
