@@ -40,7 +40,7 @@ class Book:
     def __init__(self, outbox: Outbox, store: Store, rows: list[AppliedStack],
                  owners: dict[str, str], now: datetime) -> None:
         self._guard, self._outbox, self._owners = threading.RLock(), outbox, owners
-        self._problems: dict[str, tuple[str, str, dict[str, str]]] = {}
+        self._problems: dict[str, Outcome] = {}
         self._wanted: dict[str, Wanted] = {}
         self._applied: dict[str, Applied] = {}
         self.platform: Platform | None = None
@@ -74,8 +74,8 @@ class Book:
         with self._guard:
             return self._applied.get(stack, Applied())
 
-    def problem(self, stack: str) -> tuple[str, str, dict[str, str]] | None:
-        """(message, what it waits for, whose it is) of the last failure, while it lasts."""
+    def problem(self, stack: str) -> Outcome | None:
+        """The last failure, while it lasts."""
         with self._guard:
             return self._problems.get(stack)
 
@@ -102,15 +102,29 @@ class Book:
             kept: frozenset[str] = frozenset()
             lost: frozenset[str] = frozenset()
             if isinstance(made, Wanted):
-                self._wanted[made.state.id] = made
-                for employee in made.state.employees.keys() - self._owners.keys():
-                    self._owners[employee] = made.state.id
-                    self._outbox.owner(employee, made.state.id)
+                self._made(made)
                 kept, lost = made.kept, made.lost
             else:
                 self.platform = made
             self._outbox.applied(action.stack, revision=action.revision, digest=action.digest,
                                  kept=sorted(kept), lost=sorted(lost))
+
+    def partly(self, action: Action, made: Wanted) -> None:
+        """Part of newer documents was brought into force: it is what is repaired from now on, and
+        the older ones are no longer what is there. Not kept over a restart: they are then looked
+        at anew, and the same part of them is found."""
+        with self._guard:
+            before = self.record(action.stack)
+            self._applied[action.stack] = replace(
+                before, digest=f"part of {action.digest}",
+                revision=before.revision or action.revision)
+            self._made(made)
+
+    def _made(self, made: Wanted) -> None:
+        self._wanted[made.state.id] = made
+        for employee in made.state.employees.keys() - self._owners.keys():
+            self._owners[employee] = made.state.id
+            self._outbox.owner(employee, made.state.id)
 
     def failed(self, action: Action, now: datetime, outcome: Outcome) -> None:
         with self._guard:
@@ -124,13 +138,13 @@ class Book:
             self._applied[action.stack] = replace(
                 before, attempted=action.digest, failures=failures, retry_at=now + wait,
                 waits_for=waits_for, repair_at=None)
-            self._problems[action.stack] = (outcome.message, waits_for, dict(outcome.blames))
+            self._problems[action.stack] = replace(outcome, waiting_for=waits_for)
 
     def release(self, parts: set[str]) -> None:
         """Backoff ends with its cause: whoever waited for one of the parts goes at once."""
         with self._guard:
-            for stack, (_, waiting_for, _) in self._problems.items():
-                if waiting_for in parts or waiting_for == "engine":
+            for stack, problem in self._problems.items():
+                if problem.waiting_for in parts or problem.waiting_for == "engine":
                     self._applied[stack] = replace(self._applied[stack], retry_at=None)
 
     def retry(self, stack: str) -> bool:

@@ -25,18 +25,22 @@ log = logging.getLogger(__name__)
 class Outcome:
     """How an Action ended. `waiting_for`: what the failure waits for ("policy" ends with a new
     commit, "engine" with time, the name of a part when that part answers again). `blames`: by
-    employee, what went wrong with it, where all that went wrong is somebody's own."""
+    employee, what went wrong with it, where all that went wrong is somebody's own; by "", what is
+    wrong with the customer's own document. `begun`: what the rules do not refuse was done."""
 
     succeeded: bool
     message: str = ""
     waiting_for: str | None = None
     changes: tuple[dict[str, Any], ...] = ()
     blames: Mapping[str, str] = field(default_factory=dict)
+    begun: bool = False
 
     def is_partly_done(self) -> bool:
         """Whether everybody but those it blames was brought to what is wanted: what the engine
-        can't do for one employee keeps nobody else. What the rules refuse is not begun at all."""
-        return not self.succeeded and self.waiting_for != "policy" and bool(self.blames)
+        can't do, or the rules refuse, for one employee keeps nobody else. What the rules refuse
+        of a plan is not begun at all."""
+        return not self.succeeded and bool(self.blames) and (
+            self.begun or self.waiting_for != "policy")
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from reconciler.allowed import corruption, stops_only
 from state_repo.documents import Customer, Employee, Platform
 from state_repo.snapshot import CustomerState, Snapshot
 
@@ -184,8 +185,9 @@ def would_stop(was: Customer, old: Employee, now: Customer | None, new: Employee
 
 def stops_of(snapshot: Snapshot, ran: Mapping[str, Wanted], running: Mapping[str, str]
              ) -> tuple[dict[str, tuple[str, ...]], int]:
-    """Who the snapshot would stop, by customer, and how many run. A customer that is corrupt or
-    vanished as a whole stops nobody: it is held anyway."""
+    """Who the snapshot would stop, by customer, and how many run. A customer that is corrupt stops
+    whom its readable documents stop; one that vanished as a whole stops nobody: it is held anyway.
+    """
     stops: dict[str, tuple[str, ...]] = {}
     count = 0
     for customer, was in ran.items():
@@ -195,8 +197,12 @@ def stops_of(snapshot: Snapshot, ran: Mapping[str, Wanted], running: Mapping[str
         before = [e for e in was.state.employees.values() if e.id not in was.lost]
         count += sum(e.state == "running" and not company.suspended for e in before)
         state = snapshot.customers.get(customer)
-        if state is None or state.customer is None or state.violations:
+        if state is None:
             continue
+        if corruption(state):
+            state = stops_only(was.state, state)
+            if state is None:
+                continue
         stopped = tuple(e.id for e in before if would_stop(
             company, e, state.customer, state.employees.get(e.id)))
         if stopped:
@@ -207,8 +213,8 @@ def stops_of(snapshot: Snapshot, ran: Mapping[str, Wanted], running: Mapping[str
             continue
         count += 1
         state = snapshot.customers.get(customer)
-        if state is None or state.customer is None or state.violations:
-            continue
+        if state is None or state.customer is None or corruption(state):
+            continue  # what ran is not known, so nothing of a corrupt one is brought into force
         document = state.employees.get(employee)
         if document is None or state.customer.suspended or (
                 document.state not in ("running", "warm") and document.seat):
@@ -314,10 +320,6 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
             # Nothing at all: whatever is run would make what is gone anew, and empty.
             held[customer] = seen.unshared[customer]
             continue
-        if state.violations or state.customer is None:
-            stay(customer, "held at its last good state: " + (
-                "\n".join(map(str, state.violations)) or "customer.yaml is missing"))
-            continue
         if customer in taken:
             stay(customer, taken[customer])
             continue
@@ -325,6 +327,13 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
             stay(customer, hold.reason)
             continue
         was = ran.get(customer)
+        if wrong := corruption(state):
+            stay(customer, "held at its last good state: " + "\n".join(map(str, wrong)))
+            if was is not None and stops_only(was.state, state):
+                kept[customer], lost[customer] = was.kept, was.lost
+                consider(stack_of(customer), digest_of(state, platform_digest, was.kept, grace,
+                                                       now, was.lost), snapshot.commit)
+            continue
         kept[customer] = kept_of(state, was, unknown.get(customer, ()), grace, now)
         lost[customer] = (seen.lost.get(customer, _NOBODY) if seen.lost is not None
                           else was.lost if was else _NOBODY)
@@ -345,6 +354,9 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
 
 def _due(stack: str, digest: str, revision: str, record: Applied, drift: tuple[Drift, ...],
          now: datetime, refresh_every: timedelta) -> Action | None:
+    if record.attempted not in (None, digest) and digest == record.digest:
+        # What failed were other documents, which are not wanted any more, or are held.
+        record = replace(record, failures=0, retry_at=record.repair_at)
     waits = record.retry_at is not None and record.retry_at > now
     if digest != record.digest:
         if record.attempted == digest and waits:

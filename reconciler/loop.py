@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from policies.documents import check_customer, check_platform
+from reconciler.allowed import allowed, corruption, waiting
 from reconciler.book import LOOP, Book
 from reconciler.boost import Boost
 from reconciler.confirmation import Confirmation
@@ -34,7 +35,7 @@ from reconciler.decide import (
     is_expired,
     stack_of,
 )
-from reconciler.engine import Engine
+from reconciler.engine import Engine, Program
 from reconciler.fleet import Fleet
 from reconciler.metrics import Metrics
 from reconciler.outbox import Outbox
@@ -46,10 +47,10 @@ from reconciler.workers import Workers
 from reconciler.world import PARTS, Look, World
 from stacks import StackError
 from state_repo import StateRepoError
-from state_repo.documents import PLATFORM_PATH, Platform, Violation, worsened
+from state_repo.documents import PLATFORM_PATH, Platform, Violation, employee_path, worsened
 from state_repo.instance import Instance
 from state_repo.parsing import DocumentError
-from state_repo.snapshot import CustomerView, Snapshot
+from state_repo.snapshot import CustomerState, CustomerView, Snapshot
 from state_repo.status import StatusStore
 from state_repo.store import CommitInfo, Store
 
@@ -372,23 +373,22 @@ class Reconciler:
             age = _now().timestamp() - commits[0].time.timestamp() - (began - since)
             stages.mark("detect", age if age < 600 else 0.0)
         stages.mark("queue", began - since)
-        customer, made, outcome = customer_of(action.stack), self._wanted(action), None
+        customer, made = customer_of(action.stack), self._wanted(action)
+        refused: Outcome | None = None
         if isinstance(made, Wanted):
-            if violations := self._violations(action, made):
-                outcome = Outcome(False, "\n".join(map(str, violations)), "policy")
-            self.world.permit(made)
-            program = self.world.customer_program(made)
+            made, refused = self._judge(action, made)
+        if refused is not None and not refused.begun:
+            outcome = refused
         else:
-            program = self.world.platform_program(made)
-        if outcome is None:
-            if isinstance(made, Wanted):
-                self._wake_claimed(made)
-            outcome = run_engine(self.engine, action.stack.replace("/", "-"), program, action,
-                                 stages)
+            outcome = run_engine(self.engine, action.stack.replace("/", "-"),
+                                 self._program(made), action, stages)
+        if refused is not None and isinstance(made, Wanted) and outcome.succeeded:
+            self.book.partly(action, made)
+            outcome = replace(refused, changes=outcome.changes)
         probes = []
         if customer is not None and isinstance(made, Wanted):
-            reached = made if outcome.succeeded else _without(made, outcome.blames) if (
-                outcome.is_partly_done()) else None
+            reached = made if outcome.succeeded or outcome.begun else (
+                _without(made, outcome.blames) if outcome.is_partly_done() else None)
             if reached is not None:
                 self._expect(reached)
             containers = self.world.containers_of(customer)
@@ -409,6 +409,13 @@ class Reconciler:
             probe.add_done_callback(lambda _: self.wake())
         self.receipts.write(action, commits, outcome, stages, probes)
 
+    def _program(self, made: Wanted | Platform) -> Program:
+        if isinstance(made, Platform):
+            return self.world.platform_program(made)
+        self.world.permit(made)
+        self._wake_claimed(made)
+        return self.world.customer_program(made)
+
     def _commits(self, action: Action) -> list[CommitInfo]:
         """The commits of the stack's own documents that the action brings into force."""
         customer, applied = customer_of(action.stack), self.book.record(action.stack)
@@ -422,19 +429,36 @@ class Reconciler:
             log.warning("the commits of %s can't be read: %s", action.stack, error)
             return []
 
-    def _violations(self, action: Action, made: Wanted) -> list[Violation]:
-        """What the rules refuse of it: only what is worse than what was applied. That was judged
-        before, and goes on being repaired whatever the rules have become."""
+    def _judge(self, action: Action, made: Wanted) -> tuple[Wanted, Outcome | None]:
+        """What is to be brought into force of what is wanted, and what the rules refuse of it.
+
+        They refuse only what is worse than what was applied. That was judged before, and goes on
+        being repaired whatever the rules have become.
+        """
         if action.digest == self.book.record(action.stack).digest:
-            return []
-        if made.state.violations:
-            return list(made.state.violations)
+            return made, None
         ran = self.book.wanted().get(made.state.id)
-        view = self.store.view(action.revision, made.state.id)
-        before = [] if ran is None else check_customer(CustomerView(
-            made.platform, ran.state.customer, ran.state.employees, view.other_subnets,
-            ran.state.lessons))
-        return worsened(before, check_customer(view))
+        ran_state = ran.state if ran else None
+        subnets = self.store.view(action.revision, made.state.id).other_subnets
+
+        def judged(state: CustomerState) -> list[Violation]:
+            return check_customer(CustomerView(made.platform, state.customer, state.employees,
+                                               subnets, state.lessons))
+
+        def worse(state: CustomerState) -> list[Violation]:
+            return worsened(judged(ran_state) if ran_state else [], judged(state))
+        found = corruption(made.state) or worse(made.state)
+        if not found:
+            return made, None
+        part = allowed(ran_state, made.state, found, lambda state: bool(worse(state)))
+        message = "\n".join(map(str, found))
+        if part is None:
+            return made, Outcome(False, message, "policy")
+        blames = {employee: "\n".join(
+            str(v) for v in found if v.path == employee_path(part.id, employee)) or message
+            for employee in waiting(part, made.state) or [""]}
+        return replace(made, state=part), Outcome(False, message, "policy", blames=blames,
+                                                  begun=True)
 
     def _probes(self, made: Wanted) -> list[Future[str | None]]:
         """Those to wait for: of who is to work, and does not answer yet. Nobody waits for a

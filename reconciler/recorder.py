@@ -67,18 +67,19 @@ class Recorder:
         healthy = not unreachable and not problem and not drift
         self._fleet.write_stack(
             PLATFORM, revision=record.revision, digest=record.digest, failures=record.failures,
-            retry_at=record.retry_at, waiting_for=problem[1] if problem else None,
+            retry_at=record.retry_at, waiting_for=problem.waiting_for if problem else None,
             sync_status=sync,
             health_status="Progressing" if not record.digest and not problem
             else "Healthy" if healthy else "Degraded",
-            reason=frozen or (problem[0] if problem else unknown or "; ".join(map(str, drift))))
+            reason=frozen or (problem.message if problem else "") or unknown
+            or "; ".join(map(str, drift)))
 
     def _customer(self, turn: Turn, customer: str, wanted: Wanted | None) -> None:
         stack = stack_of(customer)
         record, failure = self._book.record(stack), self._book.problem(stack)
         held = turn.decision.held.get(customer)
-        problem = (failure[0] if failure else None) or turn.halt or held
-        blames = failure[2] if failure else {}
+        problem = (failure.message if failure else None) or turn.halt or held
+        blames = failure.blames if failure else {}
         cause = {a.stack: a.cause for a in turn.decision.actions}.get(stack)
         pending = cause in ("commit", "retry") or record.digest is None
         unseen = next((turn.look.unreachable[part] for part in ("docker", stack)
@@ -100,8 +101,8 @@ class Recorder:
             own = blames.get(employee.id) if blames else problem
             drifted = next((str(d) for d in drift if employee.id in d.name), "")
             # The run that failed for a colleague was done for everybody else.
-            was_done = employee.id not in blames and bool(blames) and cause != "commit" and (
-                failure is None or failure[1] != "policy")
+            was_done = failure is not None and failure.is_partly_done() and (
+                cause != "commit" and employee.id not in blames)
             working = failure is None and (cause is not None or self._queue.running(stack))
             if employee.id in lost:
                 judgement = Judgement("OutOfSync", "Missing", turn.lost_reason(employee.id))
@@ -131,7 +132,7 @@ class Recorder:
             "Progressing" if "Progressing" in health or pending else "Healthy")
         self._fleet.write_stack(
             stack, revision=record.revision, digest=record.digest, failures=record.failures,
-            retry_at=record.retry_at, waiting_for=failure[1] if failure else None,
+            retry_at=record.retry_at, waiting_for=failure.waiting_for if failure else None,
             sync_status=sync, health_status=worst,
             reason=problem or unseen or "; ".join(map(str, drift)))
 

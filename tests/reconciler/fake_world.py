@@ -223,6 +223,13 @@ class House:
     def push(self, files: dict[str, str | None], message: str = "By hand") -> str:
         return Store(self.store.path).commit(ANN, message, lambda _: files)
 
+    def text(self, path: str) -> str:
+        """A file of the newest commit."""
+        objects = self.store.objects
+        sha = objects.find(objects.tree_of(self.store.head() or ""), tuple(path.split("/")))
+        assert sha is not None, path
+        return objects.read(sha).decode()
+
     def running(self) -> set[str]:
         return set(self.world.containers)
 

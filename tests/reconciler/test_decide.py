@@ -107,6 +107,29 @@ def test_a_corrupt_customer_is_held_at_its_last_good_state_and_still_repaired():
     assert (action.revision, action.digest) == ("c0", known.digest)
 
 
+def test_a_corrupt_customer_still_stops_whom_readable_documents_stop():
+    was = people(3)
+    broken = replace(changed(was, 1, state="paused"), digest="broken",
+                     violations=(Violation("f", 1, "x", "bad", "good"),))
+    decision = run(snapshot(broken), known(was), ran(was))
+    (action,) = decision.actions
+    assert (action.cause, action.revision) == ("commit", "c1")
+    assert "f:1" in decision.held["acme"]
+    many = replace(changed(people(9), 7, state="paused"), digest="broken",
+                   violations=(Violation("f", 1, "x", "bad", "good"),))
+    held = run(snapshot(many), known(people(9)), ran(people(9)))
+    assert held.actions == () and held.hold is not None, "and the brake counts them"
+
+
+def test_a_failure_of_other_documents_keeps_no_repair_waiting():
+    record = replace(settled(acme()), attempted="refused", failures=1, waits_for="policy",
+                     retry_at=NOW + timedelta(hours=6))
+    gone = Drift("customer/acme", "container", "pulse", "it is gone")
+    (action,) = run(snapshot(acme()), {"customer/acme": record},
+                    drift={"customer/acme": (gone,)}).actions
+    assert (action.cause, action.digest) == ("drift", record.digest)
+
+
 def test_a_vanished_customer_is_held():
     decision = run(snapshot(), {"customer/acme": settled(acme())})
     assert decision.actions == ()

@@ -267,17 +267,98 @@ def test_who_violates_newer_limits_is_repaired_and_can_be_paused(house):
 def test_what_the_rules_refuse_waits_and_repairs_go_on(house):
     ids = house.hire("acme", 1)
     house.settle()
-    text = house.store.objects.read(house.store.objects.find(
-        house.store.objects.tree_of(house.store.head()),
-        ("customers", "acme", "employees", f"{ids[0]}.yaml"))).decode()
-    house.push({f"customers/acme/employees/{ids[0]}.yaml": text.replace(
-        "memoryMb: 3072", "memoryMb: 99999")})
+    house.push({f"customers/acme/employees/{ids[0]}.yaml": too_large(house, ids[0])})
     house.settle()
     assert "99999" in house.row(ids[0]).reason
     house.world.containers.clear()
     house.settle()
     assert house.running() == set(ids)
     assert "99999" in house.row(ids[0]).reason, "and it still says what it waits for"
+
+
+def too_large(house, employee: str) -> str:
+    """Its document, larger than the rules allow."""
+    return house.text(f"customers/acme/employees/{employee}.yaml").replace(
+        "memoryMb: 3072", "memoryMb: 99999")
+
+
+def test_what_the_rules_refuse_of_one_keeps_no_colleague_from_anything(house):
+    one, other = house.hire("acme", 2)
+    house.settle()
+    path = f"customers/acme/employees/{one}.yaml"
+    bad = house.push({path: too_large(house, one)})
+    house.settle()
+    assert receipt_of(house, "acme", bad).result == "failed"
+    _, paused = changes.pause(house.store, ANN, "acme", other)
+    hired, _ = changes.hire(house.store, ANN, "acme", "Nova", "Tester")
+    house.settle()
+    assert house.running() == {one, hired.id}
+    receipt = receipt_of(house, "acme", paused)
+    assert receipt.result == "succeeded" and "99999" in receipt.message
+    assert "99999" in house.row(one).reason and "99999" not in house.row(other).reason
+    assert house.row(other).health_status == "Suspended"
+    house.world.containers.clear()
+    house.settle()
+    assert house.running() == {one, hired.id}, "what was brought into force is repaired"
+    house.restart()
+    house.settle()
+    assert house.running() == {one, hired.id}
+    assert "99999" in house.row(one).reason
+    house.push({path: too_large(house, one).replace("99999", "3072")})
+    house.settle()
+    assert house.stack("customer/acme").sync_status == "Synced"
+
+
+def test_whoever_is_stopped_by_a_refused_commit_is_stopped(house):
+    one, other = house.hire("acme", 2)
+    house.settle()
+    before = house.text(f"customers/acme/employees/{one}.yaml")
+    house.push({f"customers/acme/employees/{one}.yaml": too_large(house, one).replace(
+        "state: running", "state: paused")})
+    house.settle()
+    assert house.running() == {other}
+    house.push({f"customers/acme/employees/{one}.yaml": before})  # exactly as it was applied
+    house.settle()
+    assert house.running() == {one, other}
+    assert house.stack("customer/acme").sync_status == "Synced"
+
+
+def test_more_employees_than_seats_keep_nobody_from_being_stopped(house):
+    one, other = house.hire("acme", 2)
+    house.settle()
+    company = house.text("customers/acme/customer.yaml")
+    seats = next(line for line in company.splitlines() if "maxEmployees" in line)
+    house.push({"customers/acme/customer.yaml": company.replace(
+        seats, f"{seats.split(':')[0]}: 1")})
+    house.settle()
+    assert house.running() == {one, other}
+    house.push({f"customers/acme/employees/{one}.yaml": house.text(
+        f"customers/acme/employees/{one}.yaml").replace("state: running", "state: paused")})
+    house.settle()
+    assert house.running() == {other}
+    assert not house.row(other).reason
+
+
+def test_a_file_that_cant_be_read_keeps_nobody_from_being_stopped(house):
+    one, other, third = house.hire("acme", 3)
+    house.settle()
+    path = f"customers/acme/employees/{one}.yaml"
+    good = house.text(path)
+    house.push({path: "nonsense: [\n"})
+    house.settle()
+    assert house.running() == {one, other, third}
+    house.push({f"customers/acme/employees/{other}.yaml": house.text(
+        f"customers/acme/employees/{other}.yaml").replace("state: running", "state: paused")})
+    house.settle()
+    assert house.running() == {one, third}
+    house.world.containers.clear()
+    house.settle()
+    assert house.running() == {one, third}
+    assert one in house.stack("customer/acme").reason
+    house.push({path: good})
+    house.settle()
+    assert house.running() == {one, third}
+    assert house.stack("customer/acme").sync_status == "Synced"
 
 
 def receipt_of(house, customer: str, sha: str):
