@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from operator_cli.reach import ReachError, ask
+from state_repo.forge import ForgeAddressError
 from state_repo.instance import Instance
 from state_repo.parsing import DocumentError
 from state_repo.status import StatusStore
@@ -42,7 +43,7 @@ def examine(instance: Instance, status: StatusStore) -> list[Finding]:
         _programs, lambda: _docker(instance), lambda: _disk(instance), _agent_walls,
         lambda: _secrets(instance), lambda: _documents(instance),
         lambda: _reconciler(instance), lambda: _web(instance), lambda: _walls(instance),
-        lambda: _swap(instance), lambda: _name(instance),
+        lambda: _swap(instance), lambda: _name(instance), lambda: _forge(instance),
         lambda: _fleet(status)]
     findings = []
     for check in checks:
@@ -113,6 +114,25 @@ def _agent_walls() -> Iterator[Finding]:
                       "kept apart; signals from Linux 6.12 on")
     else:
         yield Finding("the agent's walls", "ok", f"Landlock {version}")
+
+
+def _forge(instance: Instance) -> Iterator[Finding]:
+    try:
+        address = instance.state_forge
+    except ForgeAddressError as error:
+        yield Finding("forge", "fail", str(error), "correct it and run `make run` again")
+        return
+    if address is None:
+        return
+    try:
+        told = ask(instance.socket, "GET", "/v1/forge")
+    except ReachError as error:
+        yield Finding("forge", "warn", str(error), "see the reconciler's finding")
+        return
+    problem = told["problem"] if told else "the reconciler runs without it"
+    yield Finding("forge", "fail" if problem else "ok", problem or address.page,
+                  "check the address, the network and the token's rights, put a new one by "
+                  "IW_FORGE_TOKEN=… make run" if problem else "")
 
 
 def _secrets(instance: Instance) -> Iterator[Finding]:

@@ -45,6 +45,42 @@ def changes(obj: Context, as_machine: bool) -> None:
 
 
 @iw.command()
+@json_option
+@click.pass_obj
+def forge(obj: Context, as_machine: bool) -> None:
+    """The forge that holds the state repo: how it is reached, and what waits there."""
+    address = obj.instance.state_forge
+    if address is None:
+        if as_machine:
+            return show_json(None)
+        console.print("The state repo is on this machine, and reviewed here. To have it at a "
+                      "forge: docs/review.md, “On a forge”.")
+        return None
+    found = obj.ask("GET", "/v1/forge")
+    if found is None:
+        raise click.ClickException("the reconciler runs without it: start it again (make run)")
+    message = {"webhook": f"{obj.instance.app_url}/webhooks/forge",
+               "webhook_secret_file": str(obj.instance.secrets_path / "forge-webhook")}
+    if as_machine:
+        return show_json(found | message)
+    if found["problem"]:
+        console.print(f"[red]{plain(found['page'])} can't be followed:[/] "
+                      f"{plain(found['problem'])}")
+    else:
+        console.print(f"{plain(found['page'])} ({found['kind']}), looked at "
+                      f"{ago(found['looked_at'])}")
+    console.print(f"Webhook: {message['webhook']} with the secret in "
+                  f"{message['webhook_secret_file']}", soft_wrap=True)
+    if found["requests"]:
+        console.print(table(("NUMBER", "BRANCH", "TITLE", "BY", "PLAN", "SAYS"), (
+            (str(r["number"]), r["branch"], brief(r["title"]), r["author"], r["plan"] or "-",
+             brief(r["problem"] or r["says"])) for r in found["requests"])))
+    elif not found["problem"]:
+        console.print(f"No {found['noun']} waits there.")
+    return None
+
+
+@iw.command()
 @click.argument("commit")
 @json_option
 @click.pass_obj
@@ -57,6 +93,10 @@ def rollback(obj: Context, commit: str, as_machine: bool) -> None:
                          f"{whole[:10]} back, the change {made.name} at {made.head[:10]}")
     if as_machine:
         return show_json({"change": made.name, "head": made.head})
+    if (address := obj.instance.state_forge) is not None:
+        console.print(f"The branch {made.name} takes {whole[:10]} back. Open a {address.noun} for "
+                      f"it: {address.new_request(made.name)}", soft_wrap=True)
+        return None
     console.print(f"The change {made.name} takes {whole[:10]} back. See what it would do: iw plan "
                   f"--change {made.name}. Review: {obj.instance.app_url}/changes/{made.name}")
     return None

@@ -24,6 +24,8 @@ from werkzeug.wrappers import Request, Response
 from reconciler import ReconcilerError
 from reconciler.answers import Answers
 from reconciler.content import Content, answer_to
+from reconciler.forges.follow import Follower
+from reconciler.forges.webhook import ForgedError, verify, webhook_secret
 from reconciler.loop import Reconciler
 from reconciler.plans import Planner
 from reconciler.turns import Turns
@@ -43,9 +45,12 @@ def as_json(value: Any, status: int = 200) -> Response:
 
 
 class InternalApi:
-    def __init__(self, reconciler: Reconciler) -> None:
+    """`follower`: of the forge that holds the state repo, where one does."""
+
+    def __init__(self, reconciler: Reconciler, planner: Planner,
+                 follower: Follower | None = None) -> None:
         self._r, self._answers = reconciler, Answers(reconciler)
-        self._planner = Planner(reconciler)
+        self._planner, self._follower = planner, follower
         self._turns = Turns(reconciler.fleet, reconciler.rest)
         self._public = Map([
             Rule("/metrics", endpoint=self.metrics), Rule("/healthz", endpoint=self.healthz),
@@ -56,6 +61,8 @@ class InternalApi:
             Rule("/targets", endpoint=self.targets),
             Rule("/v1/info", endpoint=self.info), Rule("/v1/status", endpoint=self.status),
             Rule("/v1/plan", endpoint=self.plan), Rule("/v1/drift", endpoint=self.drift),
+            Rule("/v1/forge", endpoint=self.forge),
+            Rule("/v1/forge/message", endpoint=self.forge_message, methods=["POST"]),
             Rule("/v1/employees/<employee>/logs", endpoint=self.logs),
             Rule("/v1/employees/<employee>/wake", endpoint=self.wake, methods=["POST"]),
             Rule("/v1/employees/<employee>/thumbnail", endpoint=self.thumbnail,
@@ -97,6 +104,25 @@ class InternalApi:
 
     def drift(self, request: Request) -> Response:
         return as_json(self._answers.drift())
+
+    def forge(self, request: Request) -> Response:
+        """What is known of the forge and its open requests; null without one."""
+        return as_json(self._follower and self._follower.as_json())
+
+    def forge_message(self, request: Request) -> Response:
+        """A message of the forge's, as the web app got it: its headers, its body. What proves to be
+        the forge's wakes who follows it."""
+        if self._follower is None:
+            raise NotFound("no forge holds the state repo; IW_FORGE names one")
+        body = request.get_data(cache=False)
+        headers = {name.lower(): value for name, value in request.headers}
+        try:
+            verify(self._follower.address, webhook_secret(self._r.instance), headers, body)
+        except ForgedError as error:
+            log.warning("a message in the forge's name proves nothing and was dropped: %s", error)
+            return as_json({"error": str(error), "code": "forged"}, 400)
+        self._follower.wake()
+        return as_json({}, 202)
 
     def logs(self, request: Request, employee: str) -> Response:
         try:

@@ -17,12 +17,15 @@ from policies.documents import check_customer
 from reconciler import ReconcilerError
 from reconciler.api import InternalApi
 from reconciler.engine import Engine
+from reconciler.forges.follow import Follower, follower_of
 from reconciler.locks import InstanceLock
 from reconciler.loop import Reconciler
+from reconciler.plans import Planner
 from reconciler.settings import Settings
 from reconciler.world import World
 from stacks.secret_files import secret
 from state_repo import StateRepoError
+from state_repo.forge import ForgeAddressError
 from state_repo.instance import Instance
 from state_repo.status import StatusStore
 from state_repo.store import Store
@@ -51,6 +54,14 @@ def trim(folder: Path, most: int = 20 * 1024 * 1024) -> None:
         if path.stat().st_size > most:
             shutil.copyfile(path, path.with_suffix(".log.1"))
             os.truncate(path, 0)
+
+
+def _follower(reconciler: Reconciler, planner: Planner) -> Follower | None:
+    try:
+        return follower_of(reconciler, planner)
+    except ForgeAddressError as error:  # `iw doctor` says so too; everything else goes on
+        log.error("no forge is followed: %s", error)
+        return None
 
 
 def run(settings: Settings) -> int:
@@ -84,7 +95,10 @@ def run(settings: Settings) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    close_api = InternalApi(reconciler).serve(instance.socket, instance.ports["reconciler"])
+    planner = Planner(reconciler)
+    follower = _follower(reconciler, planner)
+    api = InternalApi(reconciler, planner, follower)
+    close_api = api.serve(instance.socket, instance.ports["reconciler"])
     reconciler.start()
     scheduler = BackgroundScheduler(timezone="UTC")
     scheduler.add_job(reconciler.notice, "interval", seconds=settings.notice_s, max_instances=1,
@@ -103,10 +117,14 @@ def run(settings: Settings) -> int:
     turns = threading.Thread(target=reconciler.turn_when_woken, args=(settings.cycle_s,),
                              name="loop", daemon=True)
     turns.start()
+    if follower is not None:
+        threading.Thread(target=follower.look_when_woken, name="forge", daemon=True).start()
     log.info("reconciling %s every %.1f s", instance.data, settings.cycle_s)
     stopping.wait()
     log.info("stopping: running engines may finish")
     scheduler.shutdown(wait=False)
+    if follower is not None:
+        follower.stop()
     reconciler.stop()
     turns.join(5.0)
     close_api()

@@ -97,8 +97,33 @@ class GitDoor:
                             error)
         return True
 
-    def fetch(self) -> None:
-        """Brings the remote's branch here, rewritten or not (the loop judges that).
+    def heads(self) -> dict[str, str]:
+        """The remote's branches, by name (without refs/heads/), with their newest commits.
+
+        Raises:
+            GitError: the remote does not answer, or refuses.
+        """
+        if self.remote is None:
+            return {}
+        lines = self.run("ls-remote", "--heads", "--", self.remote, timeout_s=REMOTE_S
+                         ).stdout.splitlines()
+        return {name.removeprefix("refs/heads/"): sha
+                for sha, _, name in (line.partition("\t") for line in lines)}
+
+    def push_branch(self, name: str) -> None:
+        """Makes a branch of here one of the remote's as well; without a remote, nothing.
+
+        Raises:
+            GitError: it refuses, has another one of that name, or does not answer.
+        """
+        if self.remote is not None:
+            with self.talking():
+                self.run("push", "--quiet", self.remote, f"refs/heads/{name}:refs/heads/{name}",
+                         timeout_s=REMOTE_S)
+
+    def fetch(self, *branches: str) -> None:
+        """Brings the remote's branches here (main without any), rewritten or not: the loop judges
+        that of main.
 
         Raises:
             GitError: the remote does not answer, or refuses.
@@ -108,8 +133,10 @@ class GitDoor:
         until = time.monotonic() + LOCK_PATIENCE_S
         with self.talking():
             while True:
+                refs = [f"refs/heads/{name}" for name in branches] or [BRANCH]
                 done = self.run("fetch", "--quiet", "--no-write-fetch-head", self.remote,
-                                f"+{BRANCH}:{BRANCH}", check=False, timeout_s=REMOTE_S)
+                                *(f"+{ref}:{ref}" for ref in refs), check=False,
+                                timeout_s=REMOTE_S)
                 if done.returncode == 0 or "couldn't find remote ref" in done.stderr:
                     return
                 if locked := _LOCKED.search(done.stderr):

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from state_repo import StateRepoError
+from state_repo.forge import ForgeAddress, address_of
 
 PORTS = ("edge", "app", "reconciler", "dns", "dns_api", "prometheus", "alertmanager", "blackbox",
          "node_exporter", "model_proxy")
@@ -53,8 +54,8 @@ def door_for(socket: Path, path: str) -> Path:
 @dataclass(frozen=True, slots=True)
 class Instance:
     """`bind`: the address that the edge listens on. `ports`: see PORTS. `network_pool`: CIDR from
-    which customers' subnets are taken. `database` and `remote`: what set-up wrote; DATABASE_URL
-    and IW_STATE_REMOTE win over them."""
+    which customers' subnets are taken. `database`, `remote`, `forge` and `forge_url`: what set-up
+    wrote; DATABASE_URL, IW_STATE_REMOTE, IW_FORGE and IW_FORGE_URL win over them."""
 
     id: str
     data: Path
@@ -65,6 +66,8 @@ class Instance:
     network_pool: str = "10.192.0.0/12"
     database: str | None = None
     remote: str | None = None
+    forge: str | None = None
+    forge_url: str | None = None
 
     def __post_init__(self) -> None:
         if not _PREFIX.fullmatch(self.prefix):
@@ -124,6 +127,17 @@ class Instance:
         return os.environ.get("IW_STATE_REMOTE") or self.remote
 
     @property
+    def state_forge(self) -> ForgeAddress | None:
+        """The forge that holds the state repo; None: it is here, or a remote is no forge's.
+
+        Raises:
+            ForgeAddressError: the settings can't be right.
+        """
+        kind = os.environ.get("IW_FORGE") or self.forge
+        return address_of(kind, os.environ.get("IW_FORGE_URL") or self.forge_url,
+                          self.state_remote) if kind else None
+
+    @property
     def app_host(self) -> str:
         return f"app.{self.domain}"
 
@@ -151,6 +165,11 @@ class Instance:
     @property
     def secrets_path(self) -> Path:
         return self.data / "secrets"
+
+    @property
+    def git_credentials_path(self) -> Path:
+        """What git shows a remote over http: lines as git-credential(1) reads them."""
+        return self.secrets_path / "webapp" / "git-credentials"
 
     @property
     def run_path(self) -> Path:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from state_repo import StateRepoError
 from state_repo.documents import PLATFORM_PATH
-from state_repo.git_door import GitDoor
+from state_repo.git_door import GitDoor, GitError
 from state_repo.parsing import MAX_BYTES, DocumentError, parse, values_of
 from state_repo.store import Author, CommitInfo, ConflictError, Store
 
@@ -83,7 +83,7 @@ class Changes:
     """The changes of one state repo. Safe to use from several threads and processes."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._git = store, GitDoor(store.path)
+        self._store, self._git = store, GitDoor(store.path, store.remote)
 
     def names(self) -> list[str]:
         """The branches beside main, the newest first."""
@@ -93,13 +93,34 @@ class Changes:
 
     def find(self, name: str) -> Change:
         """Raises NoChangeError."""
-        head = self._git.run("rev-parse", "--verify", "--quiet", f"refs/heads/{name}^{{commit}}",
-                             check=False).stdout.strip() if NAME.fullmatch(name) else ""
+        head = self._head(name) if NAME.fullmatch(name) else ""
         main = self._store.head()
         if not head or main is None:
             raise NoChangeError(f"there is no change {name}; it may be merged or closed by now")
         return Change(name, head, main, tuple(
             self._store.commits_between(main, head, _MOST_COMMITS)))
+
+    def follow(self, branches: Collection[str]) -> None:
+        """Brings these branches of the remote's here, and those that are here already; one that
+        the remote has no more goes, its commits are kept.
+
+        Raises:
+            GitError: the remote does not answer, or refuses.
+        """
+        there, here = self._git.heads(), set(self.names())
+        for name in here - there.keys():
+            with contextlib.suppress(NoChangeError, ConflictError):
+                self.close(self.find(name))
+        wanted = {name for name in (here | set(branches)) & there.keys() if NAME.fullmatch(name)}
+        if stale := sorted(name for name in wanted
+                           if self._head(name) != there[name]):
+            self._git.fetch(*stale)
+
+    def touched(self, change: Change) -> list[str]:
+        """The paths that it changes of what main was when it began."""
+        done = self._git.run("diff", "--name-only", "--no-renames", "-z",
+                             f"{change.main}...{change.head}")
+        return [path for path in done.stdout.split("\0") if path]
 
     def merged(self, change: Change) -> str:
         """The tree (40 hex digits) of main with this change.
@@ -177,6 +198,7 @@ class Changes:
         Raises:
             NoChangeError: it is no commit of main, or its very first.
             ChangeConflictError: later commits changed the same documents.
+            GitError: the remote, where there is one, does not take the branch; nothing was done.
         """
         main = self._store.head() or ""
         if not re.fullmatch(r"[0-9a-f]{40}", commit) or not self._store.is_ancestor(commit, main):
@@ -205,7 +227,17 @@ class Changes:
         done = self._git.run("update-ref", f"refs/heads/{name}", made, _NOTHING, check=False)
         if done.returncode != 0:
             raise ConflictError(f"the change {name} exists already: review that one")
-        return self.find(name)
+        found = self.find(name)
+        try:
+            self._git.push_branch(name)
+        except GitError:
+            self._git.run("update-ref", "-d", f"refs/heads/{name}", made)
+            raise
+        return found
+
+    def _head(self, name: str) -> str:
+        return self._git.run("rev-parse", "--verify", "--quiet", f"refs/heads/{name}^{{commit}}",
+                             check=False).stdout.strip()
 
     def _text(self, blob: str) -> str | None:
         if blob == _NOTHING:

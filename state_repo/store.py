@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+import shlex
 import stat
 import sys
 import threading
@@ -22,6 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import git
 from gitdb.util import bin_to_hex, hex_to_bin
@@ -121,6 +123,7 @@ class Store:
             with repo.config_writer() as config:
                 config.set_value("gc", "auto", 0)  # packing is the reconciler's, at quiet times
         instance.mark_made("state-repo")
+        _show_credentials(instance)
         store = cls(path, remote, rules)
         if remote and store.head() is None:
             store.fetch()
@@ -642,6 +645,19 @@ class Store:
             else:
                 found[stem] = document
         return found
+
+
+def _show_credentials(instance: Instance) -> None:
+    """Has git show a remote over http the credentials that set-up kept; that host alone. Git's own
+    helper for files would remove them on the first 401."""
+    remote, path = urlsplit(instance.state_remote or ""), instance.git_credentials_path
+    if remote.scheme not in ("http", "https") or not path.exists():
+        return
+    host = f"{remote.scheme}://{remote.netloc.rpartition('@')[2]}"
+    helper = f'!f() {{ test "$1" != get || cat {shlex.quote(str(path))}; }}; f'
+    door, key = GitDoor(instance.state_repo_path), f"credential.{host}.helper"
+    if door.run("config", "--get", key, check=False).stdout.strip() != helper:
+        door.run("config", key, helper)
 
 
 def _no_platform(why: str) -> DocumentError:

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from policies.documents import check_customer
 from state_repo import changes
@@ -85,6 +86,7 @@ def instance(data: Path, prefix: str | None = None) -> Instance:
 def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> None:
     """The state repo's first commits, and the demo's login."""
     move_database(made)
+    keep_forge(made, os.environ)
     store = Store.open_or_create(made, check_customer)
     if not made.state_remote:
         store.install_hooks()
@@ -160,6 +162,37 @@ def keep_last_set(made: Instance, images: Mapping[str, str]) -> None:
     fresh.rename(path)
 
 
+def remembered(made: Instance, environment: Mapping[str, str]) -> Instance:
+    """The instance with what the environment says of the state repo's remote, kept so that every
+    later command knows it too.
+
+    Raises:
+        ForgeAddressError: it can't be right.
+    """
+    given = {name: value for variable, name in (
+        ("IW_STATE_REMOTE", "remote"), ("IW_FORGE", "forge"), ("IW_FORGE_URL", "forge_url"))
+        if (value := environment.get(variable, "").strip())}
+    after = replace(made, **given)  # type: ignore[arg-type]
+    if after != made:
+        after.save()
+    _ = after.state_forge  # raises what is wrong with it now
+    return after
+
+
+def keep_forge(made: Instance, environment: Mapping[str, str]) -> None:
+    """The forge's token goes where the reconciler finds it; for a remote over http also where git
+    does, within the web app's walls too: it commits."""
+    address, token = made.state_forge, environment.get("IW_FORGE_TOKEN", "").strip()
+    if address is None or not token:
+        return
+    write_secret(made.secrets_path / "forge-token", token)
+    remote = urlsplit(made.state_remote or "")
+    if remote.scheme in ("http", "https") and not remote.username:
+        # Under which name git gives a token: what each forge's pages on tokens say.
+        user = {"github": "x-access-token", "gitlab": "oauth2"}.get(address.kind, "token")
+        write_secret(made.git_credentials_path, f"username={user}\npassword={token}\n")
+
+
 def keep_stripe_keys(made: Instance, environment: Mapping[str, str]) -> None:
     """Stripe's keys go where the web app, within its walls, and `iw billing` find them."""
     for variable in STRIPE:
@@ -208,7 +241,7 @@ def main() -> None:
     parser.add_argument("--images", type=json.loads, required=True)
     parser.add_argument("--no-demo", action="store_true")
     given = parser.parse_args()
-    made = instance(given.data, os.environ.get("IW_PREFIX"))
+    made = remembered(instance(given.data, os.environ.get("IW_PREFIX")), os.environ)
     contents(made, given.images, demo=not given.no_demo)
 
 

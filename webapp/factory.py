@@ -33,6 +33,7 @@ from webapp.billing_hook import hook
 from webapp.billing_pages import billing_pages
 from webapp.billing_setup import billing_of
 from webapp.edge import edge
+from webapp.forge_hook import forge_hook
 from webapp.landing import landing
 from webapp.models import db
 from webapp.own_settings import own_settings
@@ -49,8 +50,9 @@ from webapp.throttle import Book, Throttles
 
 # Their routes are the API's: importing them adds them.
 API = (company, content, export, knowledge, onboarding, quizzes, tokens, workspace)
-BLUEPRINTS = (api, api_docs, billing_pages, edge, hook, landing, own_settings, pages, people,
-              recovery, review_pages, second_factor, settings_pages, sign_up_pages, team_pages)
+BLUEPRINTS = (api, api_docs, billing_pages, edge, forge_hook, hook, landing, own_settings, pages,
+              people, recovery, review_pages, second_factor, settings_pages, sign_up_pages,
+              team_pages)
 
 
 def create_app(settings: Settings) -> Flask:

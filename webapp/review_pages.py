@@ -39,7 +39,7 @@ def index() -> Any:
     names = reviews.changes().names()
     waiting = [found for name in names[:MOST] if (found := _waiting(name)) is not None]
     return render_template(
-        "changes.html", waiting=waiting, more=max(len(names) - MOST, 0),
+        "changes.html", forge=reviews.forge(), waiting=waiting, more=max(len(names) - MOST, 0),
         frozen=_frozen(), commits=commits, results=results, of_customer=customer,
         of_employee=employee, remote=store.remote, done=request.args.get("done"),
         sha=request.args.get("sha", ""))
@@ -94,7 +94,9 @@ def change(name: str) -> Any:
         if not steps:
             raise
         found = None  # merged or closed: what was said of it is kept
-    return render_template("change.html", name=name, change=found, steps=steps,
+    forge = reviews.forge()
+    return render_template("change.html", name=name, change=found, steps=steps, forge=forge,
+                           on_forge=_request_of(forge, name), new_request=_new_request(name),
                            most=reviews.MOST_TEXT, done=request.args.get("done"))
 
 
@@ -108,7 +110,8 @@ def plan() -> Any:
     except Problem as problem:
         return Response(problem.message, problem.status, mimetype="text/plain")
     return render_template(
-        "change_plan.html", plan=plan, change=found, me=me(), gate=reviews.gate(
+        "change_plan.html", plan=plan, change=found, me=me(), forge=team.instance().state_forge,
+        gate=reviews.gate(
             plan, found, reviews.events(name), me(), team.platform().review))
 
 
@@ -121,8 +124,8 @@ def comment() -> Any:
     if len(text) > reviews.MOST_TEXT:
         raise Problem(422, "too_long", f"Write at most {reviews.MOST_TEXT:,} characters; yours has "
                       f"{len(text):,}.")
-    found = reviews.find(_name())
-    reviews.note(found, me(), "comment", text)
+    reviews.reviewed_here()
+    reviews.note(reviews.find(_name()), me(), "comment", text)
     return _back("commented")
 
 
@@ -136,6 +139,7 @@ def approve() -> Any:
 @review_pages.post("/changes/-/withdraw")
 @access("engineer", page=True, person=True)
 def withdraw() -> Any:
+    reviews.reviewed_here()
     reviews.note(reviews.find(_name()), me(), "withdrawn")
     return _back("withdrawn")
 
@@ -159,6 +163,15 @@ def close() -> Any:
 def roll_back() -> Any:
     made = reviews.roll_back(request.form.get("commit", ""), me())
     return redirect(url_for("reviews.change", name=made.name, done="rolled_back"), code=303)
+
+
+def _request_of(forge: dict[str, Any] | None, name: str) -> dict[str, Any] | None:
+    return next((r for r in forge["requests"] if r["branch"] == name), None) if forge else None
+
+
+def _new_request(name: str) -> str:
+    address = team.instance().state_forge
+    return address.new_request(name) if address else ""
 
 
 def _name() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 from state_repo.documents import Review
+from state_repo.git_door import GitError
 from state_repo.review import Change, ChangeConflictError, Changes, NoChangeError, is_protected
 from state_repo.store import ConflictError, RejectedError
 from webapp import team
@@ -38,6 +39,28 @@ class Gate:
 
 def changes() -> Changes:
     return Changes(team.store())
+
+
+def forge() -> dict[str, Any] | None:
+    """The forge where changes are reviewed and merged, with its open requests as the reconciler
+    knows them (`problem` says why it doesn't); None: that is here."""
+    address = team.instance().state_forge
+    if address is None:
+        return None
+    known: dict[str, Any] = {"kind": address.kind, "noun": address.noun, "page": address.page,
+                             "requests_page": address.requests_page, "requests": [],
+                             "left_out": 0, "looked_at": None}
+    try:
+        told = ask(team.instance().socket, "GET", ["forge"], timeout_s=5.0).json()
+    except Problem as problem:
+        return known | {"problem": problem.message}
+    return told or known | {"problem": "The reconciler does not follow it; `iw doctor` says why."}
+
+
+def reviewed_here() -> None:
+    """Raises Problem 409: a forge holds the state repo, and that is done there."""
+    if (address := team.instance().state_forge) is not None:
+        raise Problem(409, "on_forge", f"Changes are reviewed and merged at {address.page}.")
 
 
 def find(name: str) -> Change:
@@ -105,6 +128,7 @@ def note(change: Change, by: Account, kind: str, text: str = "", plan: str | Non
 
 def approve(name: str, head: str, digest: str, by: Account) -> None:
     """Raises Problem 409: the branch moved since it was looked at."""
+    reviewed_here()
     change = find(name)
     if change.head != head:
         raise Problem(409, "moved", "It was pushed again since you looked at it. Look once more.")
@@ -118,6 +142,7 @@ def merge(name: str, head: str, digest: str, by: Account) -> str:
         Problem: 409: it is not what was reviewed any more, or something is missing; nothing was
             done.
     """
+    reviewed_here()
     change, plan = find(name), plan_of(name)
     if change.head != head or plan["head"] != head or plan["digest"] != digest:
         raise Problem(409, "moved", "What would happen is not what you looked at any more: the "
@@ -141,6 +166,7 @@ def merge(name: str, head: str, digest: str, by: Account) -> str:
 
 def close(name: str, head: str, by: Account) -> None:
     """Raises Problem 409: it moved since."""
+    reviewed_here()
     change = find(name)
     if change.head != head:
         raise Problem(409, "moved", "It was pushed again since you looked at it. Look once more.")
@@ -159,7 +185,7 @@ def roll_back(commit: str, by: Account) -> Change:
     """
     try:
         made = changes().roll_back(commit, team.author(by))
-    except (NoChangeError, ChangeConflictError, ConflictError) as error:
+    except (NoChangeError, ChangeConflictError, ConflictError, GitError) as error:
         raise Problem(409, "no_roll_back", _sentence(error)) from error
     note(made, by, "rolled_back", commit)
     return made

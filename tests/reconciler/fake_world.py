@@ -169,9 +169,10 @@ def runs(wanted: Wanted, employee: Any) -> bool:
 class House:
     """A reconciler of its own; `turn` turns the loop until nothing waits any more."""
 
-    def __init__(self, folder: Path, ready: Callable[..., Any] | None = None) -> None:
+    def __init__(self, folder: Path, remote: Path | None = None) -> None:
         self.instance = Instance(id="0badcafe", data=folder, ports={
-            name: 2000 + n for n, name in enumerate(PORTS)})
+            name: 2000 + n for n, name in enumerate(PORTS)},
+            remote=str(remote) if remote else None)
         self.instance.run_path.mkdir(parents=True, exist_ok=True)
         self.store = Store.open_or_create(self.instance, check_customer)
         if self.store.head() is None:
@@ -221,7 +222,7 @@ class House:
                                  customer)
 
     def push(self, files: dict[str, str | None], message: str = "By hand") -> str:
-        return Store(self.store.path).commit(ANN, message, lambda _: files)
+        return Store(self.store.path, self.store.remote).commit(ANN, message, lambda _: files)
 
     def text(self, path: str) -> str:
         """A file of the newest commit."""

@@ -3,8 +3,8 @@ which knows Stripe's own description of its API, for whether each call and each 
 
 from __future__ import annotations
 
+import re
 import subprocess
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import ROOT, free_ports
+from tests.conftest import ROOT
 from tests.fake_stripe import FakeStripe, InProcess
 from tests.webapp.billing_world import KEYS, PLANS, PRICES
 from webapp.payments import API_VERSION, StripePayments
@@ -131,22 +131,23 @@ def test_keys_come_from_the_environment_or_from_secret_files(tmp_path):
 
 @pytest.fixture(scope="session")
 def mock() -> Iterator[str]:
-    program, port = ROOT / ".build" / "bin" / "stripe-mock", free_ports()["app"]
+    program = ROOT / ".build" / "bin" / "stripe-mock"
     if not program.exists():
         pytest.fail("this test needs stripe-mock: run it with `make test-parts`")
-    server = subprocess.Popen([str(program), "-http-addr", f"127.0.0.1:{port}"],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url, until = f"http://127.0.0.1:{port}", time.monotonic() + 20
-    while True:
-        try:
-            requests.get(f"{url}/v1/balance", auth=("sk_test_x", ""), timeout=2)
-            break
-        except requests.ConnectionError:
-            assert time.monotonic() < until, "stripe-mock did not start"
-            time.sleep(0.05)
-    yield url
+    # Without an address for https it takes a fixed port, which another copy may hold. It chooses
+    # both itself, and says that of http first.
+    server = subprocess.Popen(
+        [str(program), "-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert server.stdout is not None
+    said = ""
+    while (found := re.search(r"HTTP at address: (\S+)\n", said)) is None:
+        line = server.stdout.readline()
+        assert line, f"stripe-mock ended: {said}"
+        said += line
+    yield f"http://{found[1]}"
     server.terminate()
-    server.wait(10)
+    server.communicate(timeout=10)
 
 
 @pytest.mark.parts
