@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,6 +19,8 @@ BUILD = ROOT / ".build"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 PULUMI_VERSION = "v3.259.0"
+GITEA = "code.gitea.io/gitea@v1.26.0"
+GITEA_SUM = "h1:fJP9dqLbzKrKWUVnCVTfVersZdVDuyJQLEDzCAOmKKA="
 STRIPE_MOCK = "github.com/stripe/stripe-mock@v0.203.0"
 # program -> Debian package
 PROGRAMS = {"git": "git", "iptables": "iptables", "mmdebstrap": "mmdebstrap",
@@ -130,6 +134,35 @@ def stripe_mock() -> Path:
         link.unlink(missing_ok=True)
         link.symlink_to(built)
     return link
+
+
+def gitea() -> Path:
+    """A real forge for the long tests: a folder with Gitea's binary and what it reads, built from a
+    pinned Go module into the shared cache. `go install` takes no module that replaces others, so
+    it is built where it was unpacked."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "instantworker"
+    built = cache / f"gitea-{GITEA.rpartition('@')[2]}"
+    if not built.exists():
+        said = run([_go(), "mod", "download", "-json", GITEA],
+                   "check the network and GOPROXY, then run this again")
+        told = json.loads(said[said.index("{"):])  # after its progress, if any
+        if told["Sum"] != GITEA_SUM:
+            raise StepError(f"{GITEA} is {told['Sum']}, not what is pinned",
+                            "find out why before you run it")
+        fresh = cache / f"{built.name}.{os.getpid()}"
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "gitea"
+            shutil.copytree(told["Dir"], source)
+            for path in (source, *source.rglob("*")):
+                path.chmod(path.stat().st_mode | 0o200)
+            run([_go(), "build", "-trimpath", "-ldflags", "-s -w", "-tags",
+                 "sqlite,sqlite_unlock_notify", "-o", str(fresh / "gitea"), "."],
+                "check the network and GOPROXY, then run this again", cwd=source,
+                log=BUILD / "gitea.log", env=os.environ | {"GOEXPERIMENT": "jsonv2"})
+            for part in ("templates", "options", "public"):
+                shutil.copytree(source / part, fresh / part)
+        fresh.rename(built)
+    return built
 
 
 def docker(logs: Path) -> None:

@@ -35,6 +35,7 @@ class FakeReconciler:
         self.ignored: list[str] = []  # what may differ, in words
         self.fail_with: tuple[int, str, str] | None = None  # status, code, sentence
         self.answer: Callable[[str, str], str] = _no_idea
+        self.forge: dict[str, Any] | None = None  # what /v1/forge tells
         self.plan: Callable[[str], dict[str, Any]] = lambda _: {}  # of a change
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -100,6 +101,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         match [self.command, *parts]:
             case ["POST", "notify"] | ["POST", "employees", _, "disconnect" | "wake"]:
                 self._json({})
+            case ["GET", "forge"]:
+                self._json(self.house.forge)
             case ["GET", "drift"]:
                 self._json({"items": [], "unknown": {}, "ignored": self.house.ignored})
             case ["GET", "plan"]:

@@ -142,3 +142,39 @@ def test_history_leads_to_one_company(store, visit):
     eve.page.get_by_role("button", name="Show").click()
     expect(eve.page.get_by_role("heading", name="What main became: bolt")).to_be_visible()
     expect(eve.page.get_by_text("Hire Pulse")).to_have_count(0)
+
+
+@LOOKS
+def test_where_a_forge_holds_the_state_repo_its_requests_stand_here(
+        store, visit, reconciler, monkeypatch, viewport, scheme):
+    page = "https://git.example.com/acme/state"
+    monkeypatch.setenv("IW_FORGE", "forgejo")
+    monkeypatch.setenv("IW_STATE_REMOTE", f"{page}.git")
+    propose(store, "team/give-pulse-more-memory")
+    asked = {"number": 12, "branch": "team/give-pulse-more-memory", "head": "a" * 40,
+             "title": "Give Pulse more memory", "author": "eve", "page": f"{page}/pulls/12",
+             "own": True, "plan": "d" * 16, "state": "success",
+             "says": "1 changed, 1 employee stopped or interrupted.", "problem": ""}
+    reconciler.forge = {
+        "kind": "forgejo", "noun": "pull request", "page": page, "requests_page": f"{page}/pulls",
+        "problem": "", "left_out": 0, "looked_at": "2026-11-26T12:00:00Z", "requests": [
+            asked, asked | {"number": 11, "branch": "wider", "title": "Wider limits for everybody",
+                            "state": "failure", "says": "2 things to correct first."},
+            asked | {"number": 9, "branch": "fork", "title": "From a fork", "own": False,
+                     "state": "error", "says": "A fork's branch is not planned: push it to "
+                                               "acme/state itself."}]}
+    look = f"{scheme}-{'phone' if viewport is PHONE else 'desktop'}"
+    eve = visit("eve@iw.test", viewport=viewport, color_scheme=scheme)
+    eve.go("/changes")
+    expect(eve.page.get_by_role("link", name="Pull request 12")).to_have_attribute(
+        "href", f"{page}/pulls/12")
+    assert eve.violations() == []
+    eve.shot(f"changes-forge-{look}", full=True)
+    assert eve.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    eve.page.get_by_role("link", name="Give Pulse more memory", exact=True).click()
+    expect(eve.page.get_by_text("It is merged at")).to_be_visible()
+    expect(eve.page.get_by_role("link", name="Review pull request 12")).to_be_visible()
+    expect(eve.page.get_by_role("button", name="Merge")).to_have_count(0)
+    assert eve.violations() == []
+    assert eve.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    eve.shot(f"change-forge-{look}", full=True)
