@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 SETUP := python3 -m tools.setup
 
-.PHONY: help run down purge image test test-fast test-parts test-browser test-e2e test-long e2e bench lint lock format
+.PHONY: help run down purge image test test-fast test-parts test-browser test-e2e test-long e2e bench lint texts lock format
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 run:             ## install what is missing, start everything, print URL and login
@@ -31,6 +31,8 @@ bench:           ## measure, and write docs/benchmarks.md
 	@$(SETUP) bench
 lint:            ## ruff, mypy, and the rooms' laws
 	@$(SETUP) lint
+texts:           ## collect all texts for translation (webapp/translations)
+	@$(SETUP) texts
 lock:            ## write the locks of requirements anew (UPGRADE=1: what is newest)
 	@$(SETUP) lock $(if $(UPGRADE),--upgrade)
 format:          ## put imports in order and mend what ruff can

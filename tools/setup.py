@@ -276,6 +276,9 @@ def main(arguments: list[str]) -> int:
         return test(["long"])
     elif verb == "lint":
         return lint()
+    elif verb == "texts":
+        install()
+        run([str(PYTHON), "-m", "tools.texts"], "see the lines above", cwd=ROOT)
     elif verb == "lock":
         install()
         lock.lock(upgrade="--upgrade" in rest)

@@ -21,6 +21,7 @@ from functools import wraps
 from typing import Any, Literal
 
 from flask import Response, current_app, g, redirect, request, url_for
+from flask_babel import gettext
 
 from webapp.errors import Problem
 from webapp.models import Account, ApiToken, LoginSession, db, digest, now
@@ -127,11 +128,13 @@ def _refusal(level: Level, role: Role | None, customer: str | None, page: bool, 
         raise Problem(403, "engineers_only", "Only engineers may do this.")
     if customer is not None and not who.account.sees(customer):
         # The same answer as for a customer that does not exist.
-        raise Problem(404, "not_found", f"There is no customer {customer}.")
+        raise Problem(404, "not_found", gettext("There is no customer %(customer)s.",
+                                                customer=customer))
     least = role or ("viewer" if request.method in SAFE else "manager")
     if not holds(who.account, least):
-        raise Problem(403, "role", f"This takes the role of {least}; yours is "
-                      f"{who.account.role}. An owner of your company can change that.")
+        raise Problem(403, "role", gettext("This takes the role of %(least)s; yours is %(role)s. "
+                                           "An owner of your company can change that.",
+                                           least=least, role=who.account.role))
     if who.token is not None:
         _check_scope(who.token, person)
     elif request.method not in SAFE and who.session is not None:

@@ -9,21 +9,23 @@ from typing import Any
 
 from state_repo.status import Event, Receipt
 from webapp import team, words
+from webapp.texts import N_
 
 _MOST = 500  # rows looked at; of a company's, those of one employee are chosen
 _ORDERS = (
     (r"Hire (.+) for \S+$", r"\1 was hired"),
-    (r"Pause .+", "Paused"), (r"Resume .+", "Resumed"), (r"Retire .+", "Retired"),
-    (r"Retry .+", "Tried again: its workplace was made new, its files kept"),
+    (r"Pause .+", N_("Paused")), (r"Resume .+", N_("Resumed")), (r"Retire .+", N_("Retired")),
+    (r"Retry .+", N_("Tried again: its workplace was made new, its files kept")),
     (r"Change (.+) of .+", r"Settings changed: \1"),
-    (r"Rotate the model key of .+", "It got a new key"),
-    (r"Approve a lesson of .+", "A lesson was approved"),
-    (r"Reject a lesson of .+", "A lesson was rejected"),
+    (r"Rotate the model key of .+", N_("It got a new key")),
+    (r"Approve a lesson of .+", N_("A lesson was approved")),
+    (r"Reject a lesson of .+", N_("A lesson was rejected")),
 )
-_NOTICED = {"Healthy": "Is at work", "Progressing": "Is starting", "Degraded": "Needs attention",
-            "Missing": "Is not there", "Suspended": "Was stopped", "Vanished": "Was lost",
-            "Storage": "Storage", "Drift": "Something was off", "Repaired": "Was put right",
-            "Failed": "Did not work"}
+_NOTICED = {"Healthy": N_("Is at work"), "Progressing": N_("Is starting"),
+            "Degraded": N_("Needs attention"), "Missing": N_("Is not there"),
+            "Suspended": N_("Was stopped"), "Vanished": N_("Was lost"), "Storage": N_("Storage"),
+            "Drift": N_("Something was off"), "Repaired": N_("Was put right"),
+            "Failed": N_("Did not work")}
 _BAD = ("Degraded", "Missing", "Vanished", "Failed")
 _BLANK = "Ready to be hired is "  # of the time before it was hired
 
@@ -47,8 +49,8 @@ def _order(receipt: Receipt) -> dict[str, Any]:
                 text = re.sub(pattern, wanted, text)
                 break
     else:
-        text = "Something was off, and was put right" if done else (
-            "Something is off, and could not be put right yet")
+        text = N_("Something was off, and was put right") if done else (
+            N_("Something is off, and could not be put right yet"))
     return {"at": receipt.started_at.isoformat(), "kind": "order",
             "tone": "good" if done else "bad", "text": text if done else f"{text}: did not work",
             "detail": "" if done else words.plain(receipt.message),

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, jsonify, redirect, render_template, request, url_for
+from flask_babel import gettext
 from sqlalchemy import select
 
 from webapp import buying, team
@@ -21,6 +22,7 @@ from webapp.errors import Problem
 from webapp.landing import money, offers
 from webapp.purchases import PaymentsError
 from webapp.reconciler_api import ask
+from webapp.texts import N_
 
 billing_pages = Blueprint("billing_pages", __name__, url_prefix="/billing")
 MONTHS = 6
@@ -284,15 +286,15 @@ class _told:
     """Turns the seam's errors into what an owner can do about them."""
 
     WORDS = {  # noqa: RUF012
-        "declined": (402, "The payment did not go through: {}. Nothing was changed. Update your "
-                          "card under “Cards, bills and cancellation”, then try again."),
-        "busy": (503, "Too much is going on right now. Nothing was charged; try again in a "
-                      "minute."),
-        "away": (502, "Our payment provider did not answer. Nothing is charged twice: look at "
-                      "this page again in a minute, and repeat it if nothing has changed."),
-        "refused": (409, "That is not possible: {}."),
-        "keys": (502, "Payments are not set up rightly. Nothing was charged; tell whoever runs "
-                      "this site (iw billing doctor says more)."),
+        "declined": (402, N_("The payment did not go through: %(why)s. Nothing was changed. Update "
+                             "your card under “Cards, bills and cancellation”, then try again.")),
+        "busy": (503, N_("Too much is going on right now. Nothing was charged; try again in a "
+                         "minute.")),
+        "away": (502, N_("Our payment provider did not answer. Nothing is charged twice: look at "
+                         "this page again in a minute, and repeat it if nothing has changed.")),
+        "refused": (409, N_("That is not possible: %(why)s.")),
+        "keys": (502, N_("Payments are not set up rightly. Nothing was charged; tell whoever runs "
+                         "this site (iw billing doctor says more).")),
     }
 
     def __enter__(self) -> None:
@@ -301,4 +303,5 @@ class _told:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if isinstance(error, PaymentsError):
             status, text = self.WORDS[error.trouble]
-            raise Problem(status, error.trouble, text.format(str(error).rstrip("."))) from error
+            raise Problem(status, error.trouble, gettext(
+                text, why=str(error).rstrip("."))) from error

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from flask_babel import gettext
 from sqlalchemy import update
 
 from state_repo.documents import Employee, Plan
@@ -112,7 +113,9 @@ def _offered(billing: Billing, plan_id: str, seats: int, holds: str | None = Non
     if plan is None or not (plan.offered or plan_id == holds):
         raise Problem(404, "no_plan", "This plan is not offered. Choose another one.")
     if not plan.seats.min <= seats <= plan.seats.max:
-        raise Problem(422, "seats", f"{plan.title} has {plan.seats.min} to {plan.seats.max} seats.")
+        raise Problem(422, "seats", gettext("%(title)s has %(min)s to %(max)s seats.",
+                                            title=plan.title, min=plan.seats.min,
+                                            max=plan.seats.max))
     return plan
 
 

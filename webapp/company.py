@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Flask, Response, current_app, jsonify
+from flask_babel import gettext
 from sqlalchemy import delete, select
 
 from state_repo import StateRepoError, changes
@@ -47,7 +48,8 @@ def close(customer: str, by: Account, typed: str, password: str) -> Closure:
     """Asks for the deletion; every employee stops now."""
     found = team.seats(customer)
     if typed.strip() != found["name"]:
-        raise Problem(422, "name", f"Type the company’s name exactly: {found['name']}")
+        raise Problem(422, "name", gettext("Type the company’s name exactly: %(name)s",
+                                           name=found["name"]))
     prove_again(by, password)
     if closure(customer) is not None:
         raise Problem(409, "closing", "This was asked for already.")

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from flask import Response, jsonify, request
+from flask_babel import gettext
 
 from state_repo import changes
 from state_repo.documents import Lesson, LessonState
@@ -110,7 +111,8 @@ def decide_lesson(customer: str, employee: str, lesson: str) -> Response:
         noted = next((x for x in _ask_employee(customer, employee, "GET", "lessons").json()[
             "lessons"] if x["id"] == lesson), None)
         if noted is None:
-            raise Problem(404, "not_found", f"There is no lesson {lesson}.")
+            raise Problem(404, "not_found", gettext("There is no lesson %(lesson)s.",
+                                                    lesson=lesson))
         known = Lesson(lesson, customer, employee, state, noted["lesson"], noted["evidence"],
                        noted["learned_on"])
     sha = changes.decide_lesson(team.store(), team.author(me()), Lesson(

@@ -22,6 +22,7 @@ from flask import (
     render_template,
     request,
 )
+from flask_babel import gettext
 from sqlalchemy import delete
 
 from state_repo.status import EmployeeStatus
@@ -30,6 +31,7 @@ from webapp.access import access, bearer, cookie, me, visitor
 from webapp.errors import Problem
 from webapp.models import Account, EdgeSession, EdgeTicket, db, digest, fresh_secret, now
 from webapp.reconciler_api import ask
+from webapp.texts import N_
 
 edge = Blueprint("edge", __name__)
 PORTS = {"gw": 18789, "vnc": 6080}
@@ -54,7 +56,8 @@ def ticket_url(employee: str, kind: Kind) -> str:
     """
     row, who = team.status().employee(employee), visitor()
     if row is None or row.customer != me().customer or who is None or who.session is None:
-        raise Problem(404, "not_found", f"There is no employee {employee}.")
+        raise Problem(404, "not_found", gettext("There is no employee %(employee)s.",
+                                                employee=employee))
     where = team.instance()
     host = where.chat_host(employee) if kind == "chat" else where.browser_host(employee)
     secret = fresh_secret()
@@ -75,7 +78,7 @@ def authorize() -> Response:
     row = team.status().employee(employee)
     if kind not in PORTS or domain != team.instance().domain or row is None or (
             row.desired_state == "warm"):
-        return _say(404, "There is nothing here", "No employee has this address.")
+        return _nobody()
     uri = urlsplit(request.headers.get("X-Forwarded-Uri", "/"))
     query = dict(parse_qsl(uri.query, keep_blank_values=True))
     ticket = query.pop("__t", None)
@@ -84,33 +87,39 @@ def authorize() -> Response:
     token = bearer(request.headers.get("Authorization"))
     account = token.account if token is not None else _account_of_cookie(host)
     if account is None:
-        return _say(401, "Sign in first", "Open this page from your dashboard.")
+        return _say(401, gettext("Sign in first"),
+                    gettext("Open this page from your dashboard."))
     if account.customer != row.customer:
-        return _say(404, "There is nothing here", "No employee has this address.")
+        return _nobody()
     only_reads = token is not None and token.scope != "write"
     if only_reads and kind == "gw":
-        return _say(403, "This token only reads", "To talk takes one that may change things.")
+        return _say(403, gettext("This token only reads"),
+                    gettext("To talk takes one that may change things."))
     if request.headers.get("X-Forwarded-Upgrade", "").lower() == "websocket":
         origin = request.headers.get("Origin")
         # A browser always says where it comes from; a program with a token need not.
         if origin != team.instance().url(host) and (origin is not None or token is None):
-            return _say(403, "Not from here", "This connection comes from another site.")
+            return _say(403, gettext("Not from here"),
+                        gettext("This connection comes from another site."))
     if row.desired_state == "running" and row.asleep_since is not None:
         db.session.remove()  # it takes a while, and holds no connection
         ask(team.instance().socket, "POST", ["employees", employee, "wake"],
             headers={"Content-Length": "0"}).json()
         if request.headers.get("X-Forwarded-Mode") == "navigate" or row.address is None:
-            return _say(503, f"Waking {row.name}…", "It slept, and is here again in about three "
-                        "seconds. This page loads by itself.", again_s=1)
+            return _say(503, gettext("Waking %(name)s…", name=row.name), gettext(
+                "It slept, and is here again in about three seconds. This page loads by itself."),
+                again_s=1)
     # A part of a page that is there already goes on to the employee, who lets its own in: refused,
     # it would leave that page without its scripts.
     is_part = request.headers.get("X-Forwarded-Mode") in PARTS and row.address is not None
     if row.desired_state == "running" and row.health_status == "Progressing" and not is_part:
-        return _say(503, f"{row.name} is getting ready…", _wait(row), again_s=1)
+        return _say(503, gettext("%(name)s is getting ready…", name=row.name), _wait(row),
+                    again_s=1)
     if row.address is None or row.desired_state != "running":
         said = words.summary(team.seen(row))
-        return _say(503, f"{row.name} is not here right now", f"{said['label']}: "
-                    f"{said['detail'] or 'it is not running'}. Your dashboard shows what to do.")
+        return _say(503, gettext("%(name)s is not here right now", name=row.name), gettext(
+            "%(label)s: %(detail)s. Your dashboard shows what to do.", label=gettext(said["label"]),
+            detail=gettext(said["detail"] or N_("it is not running"))))
     response = Response(status=200)
     response.headers["X-Upstream"] = f"{row.address}:{PORTS[kind]}"
     response.headers["X-User"] = account.email
@@ -124,11 +133,13 @@ def _wait(row: EmployeeStatus) -> str:
     """Why it waits, for how long so far, and what to do when that is too long. The page has no
     script: it is asked for anew every second, and each answer says how late it is."""
     seconds = max((now() - row.updated_at).total_seconds(), 0.0)
-    reason = f"{words.plain(row.reason) or 'it starts'}, {seconds:.0f} s so far."
+    reason = gettext("%(reason)s, %(count)s s so far.", count=format(seconds, ".0f"),
+                     reason=gettext(words.plain(row.reason) or N_("it starts"))).capitalize()
     if seconds <= LONG_S:
-        return f"{reason.capitalize()} This page loads by itself."
-    return (f"{reason.capitalize()} That is longer than it should take. Your dashboard can try "
-            "again with a new workplace; files and memory stay. This page keeps looking.")
+        return reason + gettext(" This page loads by itself.")
+    return reason + gettext(
+        " That is longer than it should take. Your dashboard can try again with a new workplace; "
+        "files and memory stay. This page keeps looking.")
 
 
 def _redeem(ticket: str, host: str, row: EmployeeStatus, to: str) -> Response:
@@ -141,7 +152,8 @@ def _redeem(ticket: str, host: str, row: EmployeeStatus, to: str) -> Response:
     account = db.session.get(Account, found.account_id) if found is not None and used else None
     if found is None or account is None or found.host != host or found.expires_at <= now() or (
             account.customer != row.customer):
-        return _say(401, "This link is used up", "Open the page from your dashboard again.")
+        return _say(401, gettext("This link is used up"),
+                    gettext("Open the page from your dashboard again."))
     secret = fresh_secret()
     db.session.add(EdgeSession(id=digest(secret), account_id=account.id, host=host,
                                session_id=found.session_id,
@@ -162,6 +174,10 @@ def _account_of_cookie(host: str) -> Account | None:
     if session is None or session.host != host or session.expires_at <= now():
         return None
     return session.account
+
+
+def _nobody() -> Response:
+    return _say(404, gettext("There is nothing here"), gettext("No employee has this address."))
 
 
 def _say(status: int, title: str, text: str, again_s: int = 0) -> Response:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from webapp.texts import N_
+
 STEPS = ("company", "job", "voice", "rules", "knowledge", "task", "review")
 # What each answer may hold, in characters; together, a list of the shortest lines too, they fit
 # the instructions' 20,000.
@@ -20,10 +22,10 @@ MOST = {"about": 1500, "customers": 500, "name": 80, "role": 80, "duties": 1600,
         "unsure": 300, "facts": 1600, "task": 2000}
 NEEDED = {"name": "job", "role": "job"}  # and the step that asks for it
 TONES = {
-    "Warm and friendly": "Write as to a good colleague. First names, no jargon.",
-    "Brief and clear": "Lead with the answer. Short sentences, no small talk.",
-    "Formal and precise": "Full sentences and titles, exact figures, no exclamation marks.",
-    "Lively and playful": "A light touch is welcome. Never at somebody's expense.",
+    N_("Warm and friendly"): N_("Write as to a good colleague. First names, no jargon."),
+    N_("Brief and clear"): N_("Lead with the answer. Short sentences, no small talk."),
+    N_("Formal and precise"): N_("Full sentences and titles, exact figures, no exclamation marks."),
+    N_("Lively and playful"): N_("A light touch is welcome. Never at somebody's expense."),
 }
 TASK_DONE = "first-task-done.md"
 _BULLET = re.compile(r"^\s*(?:[-*•–]|\d+[.)])\s+")

@@ -15,6 +15,7 @@ from state_repo.git_door import GitLockedError
 from state_repo.parsing import DocumentError
 from state_repo.store import ConflictError, RejectedError
 from webapp.models import db
+from webapp.texts import said
 
 
 class Problem(Exception):
@@ -26,7 +27,7 @@ class Problem(Exception):
     def __init__(self, status: int, code: str, message: str,
                  violations: list[dict[str, str]] | None = None) -> None:
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+        self.status, self.code, self.message = status, code, said(message)
         self.violations = violations or []
 
 

@@ -24,6 +24,7 @@ from webapp import (
     quizzes,
     shell,
     team,
+    texts,
     tokens,
     workspace,
 )
@@ -82,6 +83,7 @@ def create_app(settings: Settings) -> Flask:
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     assets.register(app)
+    texts.register(app)
     metrics.register(app)
     shell.register(app)
     errors.register(app)

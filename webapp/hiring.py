@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from flask import Response, jsonify
+from flask_babel import gettext, lazy_gettext
 
 from state_repo import changes
 from state_repo.documents import Violation
 from state_repo.schema import SCHEMAS
 from webapp import team, words
 from webapp.api import given, operation
+from webapp.texts import N_
 
 _SPEC = SCHEMAS["Employee"]["properties"]["spec"]["properties"]
 _METADATA = SCHEMAS["Employee"]["properties"]["metadata"]["properties"]
@@ -28,15 +30,19 @@ LIMITS = {"name": _METADATA["name"]["maxLength"], "role": _METADATA["role"]["max
 _FIELDS = {"metadata.name": "name", "metadata.role": "role", "spec.instructions": "instructions",
            "spec.skills": "skills", "spec.model.monthlyBudgetUsd": "budget",
            "spec.maxEmployees": "seats"}
-_EMPTY = {"name": "Give it a name, so that you can call it.",
-          "role": "Say in a few words what it is hired for."}
-TOLD = {"name": f"Keep the name to one line of at most {LIMITS['name']} characters.",
-         "role": f"Keep the role to one line of at most {LIMITS['role']} characters.",
-         "instructions": f"That is more than {LIMITS['instructions']:,} characters. Put long texts "
-                         "into your company's knowledge instead.",
-         "budget": f"Name an amount from {LIMITS['budget_min']:g} to "
-                   f"{LIMITS['budget_max']:,g} US dollars.",
-         "seats": "All seats are taken. Retire somebody, or add seats."}
+_EMPTY = {"name": N_("Give it a name, so that you can call it."),
+          "role": N_("Say in a few words what it is hired for.")}
+TOLD = {"name": lazy_gettext("Keep the name to one line of at most %(most)s characters.",
+                             most=LIMITS["name"]),
+        "role": lazy_gettext("Keep the role to one line of at most %(most)s characters.",
+                             most=LIMITS["role"]),
+        "instructions": lazy_gettext(
+            "That is more than %(most)s characters. Put long texts into your company's knowledge "
+            "instead.", most=format(LIMITS["instructions"], ",")),
+        "budget": lazy_gettext("Name an amount from %(least)s to %(most)s US dollars.",
+                               least=format(LIMITS["budget_min"], "g"),
+                               most=format(LIMITS["budget_max"], ",g")),
+        "seats": lazy_gettext("All seats are taken. Retire somebody, or add seats.")}
 
 
 def problems(customer: str, wish: dict[str, Any]) -> list[dict[str, str]]:
@@ -51,9 +57,9 @@ def for_people(violations: Iterable[Violation], wish: dict[str, Any]) -> list[di
     for violation in violations:
         field = _FIELDS.get(violation.field.partition("[")[0], "form")
         if field in _EMPTY and not str(wish.get(field, "")).strip():
-            text = _EMPTY[field]
+            text = gettext(_EMPTY[field])
         else:
-            text = TOLD.get(field, f"{violation.message}; {violation.fix}.".capitalize())
+            text = str(TOLD.get(field, f"{violation.message}; {violation.fix}.".capitalize()))
         found.setdefault(field, text)
     return [{"field": field, "message": text} for field, text in found.items()]
 
@@ -62,11 +68,11 @@ def for_people(violations: Iterable[Violation], wish: dict[str, Any]) -> list[di
 
 State = Literal["done", "now", "waiting", "failed"]
 # name, what it says while it is done, what it waits for
-_STEPS = (("ordered", "Your order is written down"),
-          ("planned", "Checked, and planned"),
-          ("workplace", "Its own protected workplace is set up"),
-          ("answers", "It answers"),
-          ("ready", "Ready to work"))
+_STEPS = (("ordered", N_("Your order is written down")),
+          ("planned", N_("Checked, and planned")),
+          ("workplace", N_("Its own protected workplace is set up")),
+          ("answers", N_("It answers")),
+          ("ready", N_("Ready to work")))
 
 
 def progress(employee: dict[str, Any], *, container: bool, refused: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template, send_file, url_for
+from flask_babel import gettext, ngettext
 
 from state_repo import StateRepoError
 from state_repo.documents import Plan, Platform
@@ -113,13 +114,17 @@ def _facts(platform: Platform) -> dict[str, Any]:
 
 
 def _offer(name: str, plan: Plan) -> Offer:
-    facts = (f"{plan.seats.min} to {plan.seats.max} employees" if plan.seats.max > plan.seats.min
-             else _count(plan.seats.max, "employee", "employees"),
-             f"{money(plan.model_budget_usd * 100, 'usd')} of model use a month for each",
-             f"{_size(plan.limits.memory_mb)} of memory, "
-             f"{_count(plan.limits.cpus, 'processor core', 'processor cores')} for each")
+    facts = (gettext("%(least)s to %(most)s employees", least=plan.seats.min, most=plan.seats.max)
+             if plan.seats.max > plan.seats.min
+             else ngettext("%(num)s employee", "%(num)s employees", plan.seats.max),
+             gettext("%(amount)s of model use a month for each",
+                     amount=money(plan.model_budget_usd * 100, "usd")),
+             ngettext("%(memory)s of memory, %(cpus)s processor core for each",
+                      "%(memory)s of memory, %(cpus)s processor cores for each", plan.limits.cpus,
+                      memory=_size(plan.limits.memory_mb), cpus=format(plan.limits.cpus, "g")))
     return Offer(name, plan.title, money(plan.amount, plan.currency),
-                 f"per employee and {plan.interval}", plan.description, plan.trial_days, facts)
+                 gettext("per employee and year") if plan.interval == "year" else gettext(
+                     "per employee and month"), plan.description, plan.trial_days, facts)
 
 
 def money(minor: float, currency: str) -> str:
@@ -127,10 +132,6 @@ def money(minor: float, currency: str) -> str:
     text = f"{amount:,.0f}" if amount == int(amount) else f"{amount:,.2f}"
     symbol = _SYMBOLS.get(currency)
     return f"{symbol}{text}" if symbol else f"{text} {currency.upper()}"
-
-
-def _count(number: float, one: str, other: str) -> str:
-    return f"{number:g} {one if number == 1 else other}"
 
 
 def _size(megabytes: int) -> str:

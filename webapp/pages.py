@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
 
-from webapp import landing, openapi, second_factor, signing, team
+from webapp import landing, openapi, second_factor, signing, team, texts
 from webapp.access import access, check_origin, safe_next, visitor
 from webapp.errors import Problem
 from webapp.team_pages import show_team
@@ -25,6 +25,15 @@ def healthz() -> Response:
 @access("public")
 def openapi_json() -> Response:
     return jsonify(openapi.description(team.instance().app_url))
+
+
+@pages.get("/texts/<name>.js")
+@access("public")
+def language(name: str) -> Response:
+    """The texts of a language other than English, for the browser's modules."""
+    script = texts.of_the_browser(name)
+    return Response(script or "", 200 if script else 404, {"Cache-Control": "no-cache"},
+                    mimetype="text/javascript")
 
 
 @pages.route("/sign-in", methods=["GET", "POST"])

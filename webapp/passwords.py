@@ -17,9 +17,11 @@ from contextlib import contextmanager
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from flask_babel import gettext
 from zxcvbn import zxcvbn
 
 from webapp.errors import Problem
+from webapp.texts import N_
 
 LEAST, MOST = 10, 200
 ENOUGH = 3  # of zxcvbn's 0 to 4: safe from somebody who has the hashes, for a good while
@@ -44,13 +46,13 @@ _ESTIMATES = threading.Lock()
 _NOBODY = _HASHER.hash("nobody's password")
 
 WORDS = {
-    "short": "Use at least {least} characters; {more} more to go.",
-    "long": "Use at most {most} characters.",
-    "common": "This is one of the first that anybody would try. A few words that don’t belong "
-              "together make a good one.",
-    "weak": "This is too easy to guess. Add a word or two that don’t belong together.",
-    "good": "Good.",
-    "strong": "Strong.",
+    "short": N_("Use at least %(least)s characters; %(more)s more to go."),
+    "long": N_("Use at most %(most)s characters."),
+    "common": N_("This is one of the first that anybody would try. A few words that don’t belong "
+                 "together make a good one."),
+    "weak": N_("This is too easy to guess. Add a word or two that don’t belong together."),
+    "good": N_("Good."),
+    "strong": N_("Strong."),
 }
 
 
@@ -92,14 +94,14 @@ def judge(password: str, about: Iterable[str] = ()) -> tuple[bool, int, str]:
     """Whether it may be used, its strength from 0 to 4, and what to tell the person."""
     if len(password) < LEAST:
         more = LEAST - len(password)
-        return False, 0, WORDS["short"].format(least=LEAST, more=more)
+        return False, 0, gettext(WORDS["short"], least=LEAST, more=more)
     if len(password) > MOST:
-        return False, 0, WORDS["long"].format(most=MOST)
+        return False, 0, gettext(WORDS["long"], most=MOST)
     known = [word for text in about for word in (text, *text.replace("@", " ").split()) if word]
     with _ESTIMATES:
         found = zxcvbn(password[:_LOOKED_AT], [*known, "instantworker"])
     score: int = found["score"]
     if score < ENOUGH:
         whole = len(found["sequence"]) == 1
-        return False, score, WORDS["common" if whole else "weak"]
-    return True, score, WORDS["good" if score == ENOUGH else "strong"]
+        return False, score, gettext(WORDS["common" if whole else "weak"])
+    return True, score, gettext(WORDS["good" if score == ENOUGH else "strong"])

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
+from flask_babel import gettext
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import aliased
 
@@ -113,15 +114,17 @@ def invite(customer: str, by: Account, email: str, role: str) -> Invitation:
         raise Problem(422, "invalid", "This doesn’t look like an e-mail address. One looks like "
                       "ann@example.com.")
     if role not in ROLES:
-        raise Problem(422, "invalid", f"The role is one of {', '.join(ROLES)}.")
+        raise Problem(422, "invalid", gettext("The role is one of %(roles)s.",
+                                              roles=", ".join(ROLES)))
     if any(m.email == email for m in members(customer)):
-        raise Problem(409, "member", f"{email} is a member already.")
+        raise Problem(409, "member", gettext("%(email)s is a member already.", email=email))
     waiting = invitations(customer)
     found = next((i for i in waiting if i.email == email), None)
     if found is None:
         if len(waiting) >= MOST_INVITATIONS:
-            raise Problem(409, "too_many_invitations", f"{MOST_INVITATIONS} invitations wait "
-                          "already. Take some back first.")
+            raise Problem(409, "too_many_invitations", gettext("%(invitations)s invitations wait "
+                                                               "already. Take some back first.",
+                                                               invitations=MOST_INVITATIONS))
         found = Invitation(customer=customer, email=email, role=role, invited_by=by.email,
                            expires_at=now() + LASTS)
         db.session.add(found)
@@ -180,7 +183,7 @@ def join() -> Any:
     check_origin()
     password, wrong = request.form.get("password", ""), values["wrong"]
     if not 1 <= len(values["name"]) <= 80 or not values["name"].isprintable():
-        wrong["name"] = "Tell us your name, in at most 80 characters."
+        wrong["name"] = gettext("Tell us your name, in at most 80 characters.")
     try:
         accounts.check_password(password, (found.email, values["name"], values["company"]))
     except AccountError as error:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Response, jsonify, redirect, render_template, request, url_for
+from flask_babel import gettext
 from sqlalchemy import JSON, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -68,7 +69,8 @@ def quiz_page(employee: str) -> Any:
     page itself is posted, and waits."""
     company = me().customer
     if company is None:
-        raise Problem(404, "not_found", f"There is no employee {employee}.")
+        raise Problem(404, "not_found", gettext("There is no employee %(employee)s.",
+                                                employee=employee))
     document = team.find(company, employee)
     if request.method == "POST":
         _take(document)
@@ -85,10 +87,12 @@ def _take(employee: Employee) -> Quiz:
     """Raises Problem 409 when the employee takes one already or does not work, or what the
     reconciler says when it can't be reached."""
     if employee.state != "running":
-        raise Problem(409, "not_possible", f"{employee.name} is not at work. Resume it first.")
+        raise Problem(409, "not_possible", gettext("%(name)s is not at work. Resume it first.",
+                                                   name=employee.name))
     newest = next(iter(_taken(employee)), None)
     if newest is not None and newest.state == "asking":
-        raise Problem(409, "already", f"{employee.name} is taking a quiz right now.")
+        raise Problem(409, "already", gettext("%(name)s is taking a quiz right now.",
+                                              name=employee.name))
     asked = questions(employee.name, employee.role, team.seats(employee.customer)["name"],
                       employee.instructions, _texts(employee.customer))
     row = Quiz(customer=employee.customer, employee=employee.id, by=me().email, of=len(asked),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
+from flask_babel import gettext
 
 from webapp import accounts, links, mail, passwords, signing
 from webapp.access import access, check_origin
@@ -23,8 +24,8 @@ def forgot() -> Any:
     check_origin()
     email = request.form.get("email", "").strip().lower()
     if not accounts.is_email(email):
-        return render_template("forgot.html", email=email, wrong="This doesn’t look like an e-mail "
-                               "address. One looks like ann@example.com."), 422
+        return render_template("forgot.html", email=email, wrong=gettext(
+            "This doesn’t look like an e-mail address. One looks like ann@example.com.")), 422
     signing.refuse_if_too_many(signing.throttles().flood.take(request.remote_addr or ""))
     if signing.throttles().mailbox.take(email) == 0:
         mail.send("reset", email)

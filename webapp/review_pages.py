@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask_babel import gettext
 
 from state_repo.parsing import DocumentError
 from state_repo.review import NAME
@@ -27,7 +28,8 @@ def index() -> Any:
     employee = request.args.get("employee") or None
     head = store.head() or ""
     if customer is not None and customer not in store.customers(head):
-        raise Problem(404, "not_found", f"There is no customer {customer}.")
+        raise Problem(404, "not_found", gettext("There is no customer %(customer)s.",
+                                                customer=customer))
     path = f"customers/{customer}" if customer else "."
     if customer and employee:
         path += f"/employees/{employee}.yaml"
@@ -122,8 +124,9 @@ def comment() -> Any:
     if not text:
         raise Problem(422, "empty", "Write something first.")
     if len(text) > reviews.MOST_TEXT:
-        raise Problem(422, "too_long", f"Write at most {reviews.MOST_TEXT:,} characters; yours has "
-                      f"{len(text):,}.")
+        raise Problem(422, "too_long", gettext(
+            "Write at most %(most)s characters; yours has %(count)s.",
+            most=format(reviews.MOST_TEXT, ","), count=format(len(text), ",")))
     reviews.reviewed_here()
     reviews.note(reviews.find(_name()), me(), "comment", text)
     return _back("commented")

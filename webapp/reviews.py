@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from flask_babel import gettext
 from sqlalchemy import select
 
 from state_repo.documents import Review
@@ -60,7 +61,8 @@ def forge() -> dict[str, Any] | None:
 def reviewed_here() -> None:
     """Raises Problem 409: a forge holds the state repo, and that is done there."""
     if (address := team.instance().state_forge) is not None:
-        raise Problem(409, "on_forge", f"Changes are reviewed and merged at {address.page}.")
+        raise Problem(409, "on_forge", gettext("Changes are reviewed and merged at %(page)s.",
+                                               page=address.page))
 
 
 def find(name: str) -> Change:
@@ -68,7 +70,7 @@ def find(name: str) -> Change:
     try:
         return changes().find(name)
     except NoChangeError as error:
-        raise Problem(404, "no_change", f"{_sentence(error)}") from error
+        raise Problem(404, "no_change", _sentence(error)) from error
 
 
 def plan_of(name: str) -> dict[str, Any]:
@@ -102,16 +104,16 @@ def gate(plan: dict[str, Any], change: Change, steps: Iterable[ReviewEvent], by:
     others = tuple(step for email, step in agree.items() if email not in change.authors)
     missing = []
     if plan["problems"] or any(stack["problems"] for stack in plan["stacks"]):
-        missing.append("What the rules refuse has to be corrected first.")
+        missing.append(gettext("What the rules refuse has to be corrected first."))
     if not plan["documents"] and not plan["problems"]:
-        missing.append("It differs from main in nothing.")
+        missing.append(gettext("It differs from main in nothing."))
     if len(others) < rule.approvals:
-        missing.append(f"{len(others)} of {rule.approvals} approvals by engineers who did not "
-                       "write it.")
+        missing.append(gettext("%(found)s of %(wanted)s approvals by engineers who did not "
+                               "write it.", found=len(others), wanted=rule.approvals))
     if is_protected([document["path"] for document in plan["documents"]]) and not any(
             step.by != by.email.lower() for step in others):
-        missing.append("platform.yaml holds for every customer: somebody who neither wrote nor "
-                       "merges this has to approve it.")
+        missing.append(gettext("platform.yaml holds for every customer: somebody who neither "
+                               "wrote nor merges this has to approve it."))
     return Gate(others, rule.approvals, tuple(missing))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from webapp.texts import N_
+
 
 @dataclass(frozen=True, slots=True)
 class Role:
@@ -21,11 +23,12 @@ class Role:
 
 # id -> what people call it, and what it is good for
 SKILLS: dict[str, tuple[str, str]] = {
-    "web-research": ("Web research", "Reads the web in its browser and reports with sources."),
-    "clear-writing": ("Clear writing", "Drafts posts, pages and reports in your voice."),
-    "customer-replies": ("Customer replies", "Answers from your documents, ready to send."),
-    "spreadsheets": ("Spreadsheets", "Cleans, joins and checks tables, figures explained."),
-    "meeting-notes": ("Meeting notes", "Turns transcripts into decisions and tasks."),
+    "web-research": (N_("Web research"),
+                     N_("Reads the web in its browser and reports with sources.")),
+    "clear-writing": (N_("Clear writing"), N_("Drafts posts, pages and reports in your voice.")),
+    "customer-replies": (N_("Customer replies"), N_("Answers from your documents, ready to send.")),
+    "spreadsheets": (N_("Spreadsheets"), N_("Cleans, joins and checks tables, figures explained.")),
+    "meeting-notes": (N_("Meeting notes"), N_("Turns transcripts into decisions and tasks.")),
 }
 
 # Short, easy to say and to tell apart.
@@ -33,52 +36,52 @@ NAMES = ("Pulse", "Nova", "Echo", "Quill", "Sage", "Juno", "Milo", "Vera", "Otto
          "Tess", "Arlo", "Cleo", "Finn", "Maya")
 
 ROLES: tuple[Role, ...] = (
-    Role("marketing", "Marketing assistant",
-         "Finds what your market talks about and drafts what you say to it.", "spark",
+    Role("marketing", N_("Marketing assistant"),
+         N_("Finds what your market talks about and drafts what you say to it."), "spark",
          "Watch our market and our competitors, and suggest what we should say about it.\n"
          "Draft posts, newsletters and pages in our voice. Keep sentences short and claims true.\n"
          "Every Monday, propose three topics for the week, each with its reason and a source.\n"
          "Never publish or send anything yourself: show me a draft first.",
          ("web-research", "clear-writing")),
-    Role("research", "Research analyst",
-         "Answers hard questions with sources you can check.", "search",
+    Role("research", N_("Research analyst"),
+         N_("Answers hard questions with sources you can check."), "search",
          "Answer questions with facts from primary sources, two independent ones for whatever "
          "matters.\nSay what you know, what you conclude and what stays uncertain, in that order.\n"
          "Keep every finding in research/, with its address and the date on which you read it.",
          ("web-research", "spreadsheets", "clear-writing")),
-    Role("support", "Customer support",
-         "Writes replies from your own documents, kindly and at once.", "chat",
+    Role("support", N_("Customer support"),
+         N_("Writes replies from your own documents, kindly and at once."), "chat",
          "Answer our customers' questions from our knowledge, in their language, friendly and "
          "brief.\nThe answer comes first, then what happens next. Promise nothing that our "
          "documents don't.\nHand complaints about money, law or personal data to a person.",
          ("customer-replies", "clear-writing")),
-    Role("sales", "Sales assistant",
-         "Prepares every call and follows up on every one of them.", "mail",
+    Role("sales", N_("Sales assistant"),
+         N_("Prepares every call and follows up on every one of them."), "mail",
          "Before a call, find out who they are, what they do and what they may need; one page, "
          "with sources.\nAfter it, draft the follow-up the same day and note the next step with "
          "its date.\nKeep a table of all contacts in tables/contacts.csv. Never send anything "
          "yourself.",
          ("web-research", "clear-writing", "spreadsheets")),
-    Role("operations", "Operations assistant",
-         "Keeps lists, minutes and deadlines in order.", "check",
+    Role("operations", N_("Operations assistant"),
+         N_("Keeps lists, minutes and deadlines in order."), "check",
          "Turn notes and transcripts into decisions, tasks with owners and dates, and open "
          "questions.\nKeep one list of all open tasks, and tell me every morning what is due or "
          "late.\nAsk when an owner or a date is missing: don't guess.",
          ("meeting-notes", "spreadsheets")),
-    Role("data", "Data analyst",
-         "Turns your tables into answers, and shows how it got there.", "settings",
+    Role("data", N_("Data analyst"),
+         N_("Turns your tables into answers, and shows how it got there."), "settings",
          "Clean, join and check the tables I give you, and answer questions about them.\n"
          "Start with what is odd in the data. Keep the script of every figure beside its result.\n"
          "Explain results in two sentences that anybody understands before you show a table.",
          ("spreadsheets", "clear-writing")),
-    Role("recruiting", "Recruiting assistant",
-         "Finds where good people are, and writes to them like a person.", "team",
+    Role("recruiting", N_("Recruiting assistant"),
+         N_("Finds where good people are, and writes to them like a person."), "team",
          "Help me to find and invite candidates: describe the job plainly, find where such people "
          "are, draft messages that are personal and short.\nJudge by skills and experience alone, "
          "never by origin, age, sex, religion, health or looks.\nDecisions about people are mine.",
          ("web-research", "clear-writing", "meeting-notes")),
-    Role("finance", "Bookkeeping assistant",
-         "Sorts receipts and invoices, and says what does not add up.", "billing",
+    Role("finance", N_("Bookkeeping assistant"),
+         N_("Sorts receipts and invoices, and says what does not add up."), "billing",
          "Sort the invoices and receipts in the files into one table a month: date, company, "
          "amount, tax, what for.\nPoint out doubles, missing receipts and odd amounts.\n"
          "You prepare, I decide: never pay, order or sign anything.",

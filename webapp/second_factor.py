@@ -16,6 +16,7 @@ from typing import Any
 import pyotp
 import segno
 from flask import Blueprint, redirect, render_template, request, url_for
+from flask_babel import gettext
 from sqlalchemy import delete, func, or_, select, update
 
 from webapp import mail, signing
@@ -83,8 +84,8 @@ def code() -> Any:
         db.session.commit()
         if step.failures >= TRIES:
             return redirect(url_for("pages.sign_in", done="tries"), code=303)
-        return render_template("sign_in_code.html", next=to, problem="This code is not right, or "
-                               "was used already. Wait for the next one."), 401
+        return render_template("sign_in_code.html", next=to, problem=gettext(
+            "This code is not right, or was used already. Wait for the next one.")), 401
     account = step.account
     used = db.session.scalar(delete(SecondStep).where(SecondStep.id == step.id)
                              .returning(SecondStep.id))

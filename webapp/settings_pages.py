@@ -11,19 +11,21 @@ from webapp import company, people, team
 from webapp.access import access, holds, me
 from webapp.errors import Problem
 from webapp.models import Account
+from webapp.texts import N_
 
 settings_pages = Blueprint("settings_pages", __name__)
 # Shown where the app has a page at that address, and (`company`) to whoever belongs to a company.
 SECTIONS = (
-    {"path": "/settings", "text": "Company", "icon": "settings", "company": True},
-    {"path": "/settings/people", "text": "People", "icon": "team", "company": True},
-    {"path": "/knowledge", "text": "Knowledge", "icon": "knowledge", "company": True},
-    {"path": "/billing", "text": "Billing", "icon": "billing", "company": True},
-    {"path": "/settings/security", "text": "You and security", "icon": "lock", "company": False},
-    {"path": "/settings/notifications", "text": "Notifications", "icon": "bell",
+    {"path": "/settings", "text": N_("Company"), "icon": "settings", "company": True},
+    {"path": "/settings/people", "text": N_("People"), "icon": "team", "company": True},
+    {"path": "/knowledge", "text": N_("Knowledge"), "icon": "knowledge", "company": True},
+    {"path": "/billing", "text": N_("Billing"), "icon": "billing", "company": True},
+    {"path": "/settings/security", "text": N_("You and security"), "icon": "lock",
      "company": False},
-    {"path": "/settings/tokens", "text": "API tokens", "icon": "key", "company": False},
-    {"path": "/settings/data", "text": "Your data", "icon": "download", "company": True},
+    {"path": "/settings/notifications", "text": N_("Notifications"), "icon": "bell",
+     "company": False},
+    {"path": "/settings/tokens", "text": N_("API tokens"), "icon": "key", "company": False},
+    {"path": "/settings/data", "text": N_("Your data"), "icon": "download", "company": True},
 )
 
 

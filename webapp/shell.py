@@ -12,12 +12,14 @@ from state_repo import StateRepoError
 from webapp import team
 from webapp.access import visitor
 from webapp.errors import Problem
+from webapp.texts import N_
 
-MAIN = (("/", "team", "Team"), ("/knowledge", "knowledge", "Knowledge"),
-        ("/billing", "billing", "Billing"), ("/settings", "settings", "Settings"))
-OURS = (("/changes", "eye", "Changes"),)  # for engineers
-MENU = (("/settings", "settings", "Settings"), ("/api/docs", "docs", "API reference"))
-ROLES = {"owner": "Owner", "manager": "Manager", "viewer": "Viewer", "engineer": "Engineer"}
+MAIN = (("/", "team", N_("Team")), ("/knowledge", "knowledge", N_("Knowledge")),
+        ("/billing", "billing", N_("Billing")), ("/settings", "settings", N_("Settings")))
+OURS = (("/changes", "eye", N_("Changes")),)  # for engineers
+MENU = (("/settings", "settings", N_("Settings")), ("/api/docs", "docs", N_("API reference")))
+ROLES = {"owner": N_("Owner"), "manager": N_("Manager"), "viewer": N_("Viewer"),
+         "engineer": N_("Engineer")}
 TONES = 12
 
 

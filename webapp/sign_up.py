@@ -28,6 +28,7 @@ from flask import (
     request,
     url_for,
 )
+from flask_babel import gettext
 from sqlalchemy import delete, select
 
 from state_repo import changes
@@ -199,11 +200,14 @@ def _write_verify(letter: Letter) -> mail.Text | None:
 def _wrong(form: dict[str, str], password: str) -> dict[str, str]:
     """What is wrong with the form, by field. The same for every address."""
     wrong = {}
-    for field, text in (("company", "Tell us your company’s name"), ("name", "Tell us your name")):
+    for field, text in (
+            ("company", gettext("Tell us your company’s name, in at most 80 characters.")),
+            ("name", gettext("Tell us your name, in at most 80 characters."))):
         if not 1 <= len(form[field]) <= 80 or not form[field].isprintable():
-            wrong[field] = f"{text}, in at most 80 characters."
+            wrong[field] = text
     if not accounts.is_email(form["email"]):
-        wrong["email"] = "This doesn’t look like an e-mail address. One looks like ann@example.com."
+        wrong["email"] = gettext("This doesn’t look like an e-mail address. One looks like "
+                                 "ann@example.com.")
     if not _PLAN.fullmatch(form["plan"]):
         form["plan"] = ""
     try:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flask import Flask, current_app
+from flask_babel import gettext
 
 from policies.documents import check_customer
 from state_repo.documents import Employee, Platform
@@ -75,9 +76,10 @@ def seats(customer: str) -> dict[str, Any]:
     """The customer with its seats, taken and in all. Raises Problem 404."""
     found = store().read_customer(_head(), customer)
     if found.customer is None:
-        raise Problem(404, "not_found", f"There is no customer {customer}, or its document holds "
-                      "a mistake.", [{"field": v.field, "message": v.message, "fix": v.fix}
-                                     for v in found.violations])
+        raise Problem(404, "not_found", gettext("There is no customer %(customer)s, or its "
+                                                "document holds a mistake.",
+                                                customer=customer), [
+            {"field": v.field, "message": v.message, "fix": v.fix} for v in found.violations])
     taken = sum(e.holds_seat for e in found.employees.values())
     return {"id": customer, "name": found.customer.name, "suspended": found.customer.suspended,
             "seats": found.customer.max_employees, "seats_taken": taken}
@@ -133,7 +135,7 @@ def employee(customer: str, employee_id: str) -> dict[str, Any]:
 def find(customer: str, employee_id: str) -> Employee:
     found = store().read_customer(_head(), customer).employees.get(employee_id)
     if found is None or found.state == "warm":
-        raise Problem(404, "not_found", f"There is no employee {employee_id}.")
+        raise Problem(404, "not_found", gettext("There is no employee %(id)s.", id=employee_id))
     return found
 
 

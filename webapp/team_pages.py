@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
+from flask_babel import gettext
 
 from state_repo import changes
 from state_repo.store import RejectedError
@@ -30,7 +31,8 @@ def workspace(employee: str) -> Any:
     company = me().customer
     shown = team.employee(company, employee) if company else None
     if shown is None:
-        raise Problem(404, "not_found", f"There is no employee {employee}.")
+        raise Problem(404, "not_found", gettext("There is no employee %(employee)s.",
+                                                employee=employee))
     if shown["updated_at"] is None:
         return redirect(url_for("team.hired", employee=employee))  # nobody took the order up yet
     return render_template(
@@ -45,7 +47,8 @@ def hire() -> Any:
     account = me()
     company = account.customer or request.values.get("customer", "")
     if not account.sees(company):
-        raise Problem(404, "not_found", f"There is no customer {company}.")
+        raise Problem(404, "not_found", gettext("There is no customer %(company)s.",
+                                                company=company))
     team.seats(company)
     values = None
     wrong: list[dict[str, str]] = []
@@ -66,7 +69,8 @@ def hired(employee: str) -> Any:
     row, account = team.status().employee(employee), me()
     company = account.customer or (row.customer if row else None)
     if company is None:
-        raise Problem(404, "not_found", f"There is no employee {employee}.")
+        raise Problem(404, "not_found", gettext("There is no employee %(employee)s.",
+                                                employee=employee))
     return render_template("hired.html", progress=hiring.progress_of(company, employee),
                            **_frame(company))
 
@@ -115,7 +119,7 @@ def _hire(company: str, typed: dict[str, Any]) -> tuple[str | None, list[dict[st
     """The new employee's id, or what is wrong with the form."""
     wish = {name: typed[name] for name in ("name", "role", "instructions", "skills")}
     if typed["budget"] is None:
-        return None, [{"field": "budget", "message": hiring.TOLD["budget"]}]
+        return None, [{"field": "budget", "message": str(hiring.TOLD["budget"])}]
     wish["model"] = {"monthly_budget_usd": typed["budget"]}
     wrong = hiring.problems(company, wish)
     if wrong:

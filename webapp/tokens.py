@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Response, jsonify
+from flask_babel import gettext
 from sqlalchemy import select
 
 from webapp import signing
@@ -43,7 +44,9 @@ def make(account: Account, name: str, scope: str, days: int) -> tuple[ApiToken, 
     if scope not in SCOPES or not 1 <= days <= max(DAYS):
         raise Problem(422, "invalid", "Choose what the token may do, and how long it lasts.")
     if len(tokens_of(account)) >= MOST:
-        raise Problem(409, "too_many_tokens", f"You have {MOST} tokens. Revoke one first.")
+        raise Problem(409, "too_many_tokens", gettext("You have %(most)s tokens. Revoke one "
+                                                      "first.",
+                                                      most=MOST))
     secret = fresh_secret("iw_")
     token = ApiToken(id=digest(secret), account_id=account.id, name=name, scope=scope,
                      expires_at=now() + timedelta(days=days))
@@ -86,8 +89,10 @@ def device(user_agent: str) -> str:
     browser = next((name for mark, name in _BROWSERS if mark in user_agent), None)
     system = next((name for mark, name in _SYSTEMS if mark in user_agent), None)
     if browser is None:
-        return "A program" if system is None else f"A program on {system}"
-    return browser if system is None else f"{browser} on {system}"
+        return gettext("A program") if system is None else gettext(
+            "A program on %(system)s", system=system)
+    return browser if system is None else gettext(
+        "%(browser)s on %(system)s", browser=browser, system=system)
 
 
 def session_json(session: LoginSession) -> dict[str, Any]:

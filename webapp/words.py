@@ -6,37 +6,40 @@ import re
 from functools import lru_cache
 from typing import Any, Literal
 
+from webapp.texts import N_
+
 Group = Literal["work", "starting", "asleep", "attention", "paused", "retired"]
 
 # The tone and what is said first. The tones are the badges' kinds.
 _LABELS: dict[Group, tuple[str, str]] = {
-    "work": ("good", "At work"),
-    "starting": ("warn", "Starting"),
-    "asleep": ("", "Asleep"),
-    "attention": ("bad", "Needs attention"),
-    "paused": ("", "Paused by you"),
-    "retired": ("", "Retired"),
+    "work": ("good", N_("At work")),
+    "starting": ("warn", N_("Starting")),
+    "asleep": ("", N_("Asleep")),
+    "attention": ("bad", N_("Needs attention")),
+    "paused": ("", N_("Paused by you")),
+    "retired": ("", N_("Retired")),
 }
 # What the reconciler tells engineers, and what that means to people.
 _PLAIN = (
     (r"; see `iw logs`, or retry it", ""),
     (r" see `iw[^`]*`", " see its activity"),
-    (r"its container is being made", "its workplace is being set up"),
-    (r"it was just asked for; the reconciler takes it up", "your order was received"),
-    (r"it started and gets ready", "it has started and gets ready"),
-    (r"it wakes from a cold start", "it wakes from a deep sleep"),
-    (r"its container stopped and is being started", "it stopped by itself and is started again"),
-    (r"its container is being removed", "its workplace is being cleared"),
-    (r"its container is not as wanted; a repair is due", "something of it was changed from "
-                                                          "outside; that is being put right"),
-    (r"its health check fails", "it does not answer as it should"),
-    (r"its chat port is not open yet", "its chat does not answer yet"),
+    (r"its container is being made", N_("its workplace is being set up")),
+    (r"it was just asked for; the reconciler takes it up", N_("your order was received")),
+    (r"it started and gets ready", N_("it has started and gets ready")),
+    (r"it wakes from a cold start", N_("it wakes from a deep sleep")),
+    (r"its container stopped and is being started",
+     N_("it stopped by itself and is started again")),
+    (r"its container is being removed", N_("its workplace is being cleared")),
+    (r"its container is not as wanted; a repair is due", N_(
+        "something of it was changed from outside; that is being put right")),
+    (r"its health check fails", N_("it does not answer as it should")),
+    (r"its chat port is not open yet", N_("its chat does not answer yet")),
     (r"Docker does not answer, so that nothing could be checked; it is asked again every few "
-     r"seconds", "it could not be checked just now; that is tried again every few seconds"),
+     r"seconds", N_("it could not be checked just now; that is tried again every few seconds")),
     (r"its document vanished from the state repo; it was stopped and its files are kept\. .*",
-     "its settings are gone; it was stopped, and its files are kept. Please tell us"),
-    (r"\bcontainer\b", "workplace"),
-    (r"tried again at [0-9:]{8} UTC", "it is tried again by itself"),
+     N_("its settings are gone; it was stopped, and its files are kept. Please tell us")),
+    (r"\bcontainer\b", N_("workplace")),
+    (r"tried again at [0-9:]{8} UTC", N_("it is tried again by itself")),
 )
 
 
@@ -55,19 +58,19 @@ def summary(shown: dict[str, Any]) -> dict[str, str]:
     group, reason = group_of(shown), plain(shown.get("reason"))
     tone, label = _LABELS[group]
     if group == "asleep":
-        reason = "wakes when you open it"
+        reason = N_("wakes when you open it")
     elif group == "paused" and shown["health_status"] != "Suspended":
-        tone, label, reason = "warn", "Being paused", "everything is kept"
+        tone, label, reason = "warn", N_("Being paused"), N_("everything is kept")
     elif group == "paused" and shown["state"] != "paused":
-        label, reason = "Stopped", "your company is suspended; nothing is lost"
+        label, reason = N_("Stopped"), N_("your company is suspended; nothing is lost")
     elif group == "paused":
-        reason = "everything is kept"
+        reason = N_("everything is kept")
     elif group == "starting" and shown["health_status"] == "Suspended":
-        reason = "your order was received"
+        reason = N_("your order was received")
     elif group == "retired":
         reason = reason.removeprefix("retired").lstrip("; ")
     elif group == "work" and shown["sync_status"] == "OutOfSync":
-        label = "At work, changing"
+        label = N_("At work, changing")
     elif group == "work" and shown["sync_status"] == "Unknown":
         tone = "warn"
     return {"group": group, "tone": tone, "label": label, "detail": reason}

@@ -1,7 +1,8 @@
 // The API reference: search as you type, a button that copies, and where one is.
-import { plural, toast } from "./base.js";
+import { toast } from "./base.js";
+import { many, t } from "./texts.js";
 
-const TEXT = { copied: "Copied.", one: "call matches", other: "calls match" };
+const TEXT = { copied: t("Copied."), matches: (n) => many(n, "{n} call matches", "{n} calls match") };
 const find = document.getElementById("find");
 const marked = [...document.querySelectorAll("[data-words]")];
 
@@ -15,7 +16,7 @@ function search() {
   const count = document.querySelectorAll("article:not([hidden])").length;
   document.getElementById("intro").hidden = words.length > 0;
   document.getElementById("nothing").hidden = count > 0;
-  document.getElementById("found").textContent = words.length ? plural(count, TEXT.one, TEXT.other) : "";
+  document.getElementById("found").textContent = words.length ? TEXT.matches(count) : "";
 }
 find.addEventListener("input", search);
 find.addEventListener("keydown", (event) => {

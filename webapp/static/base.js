@@ -1,9 +1,10 @@
 // What every page's JavaScript shares. Pages import from here; docs/design.md shows how.
 // Texts for people stand at the top, so that they can be translated.
+import { t } from "./texts.js";
 const TEXT = {
-  offline: "The server can’t be reached. Check your connection and try again; nothing was changed.",
-  odd: "That did not work, and the server did not say why. Try again in a moment.",
-  dismiss: "Dismiss", cancel: "Cancel", now: "just now",
+  offline: t("The server can’t be reached. Check your connection and try again; nothing was changed."),
+  odd: t("That did not work, and the server did not say why. Try again in a moment."),
+  dismiss: t("Dismiss"), cancel: t("Cancel"), now: t("just now"),
 };
 
 // ---- talking to the JSON API ----
@@ -79,11 +80,6 @@ export function toast(text, { kind = "", action, seconds } = {}) {
   if (stay) setTimeout(leave, stay * 1000);
   return leave;
 }
-
-const RULES = new Intl.PluralRules(document.documentElement.lang || "en");
-/** plural(2, "seat", "seats") → "2 seats". */
-export const plural = (count, one, other) =>
-  `${new Intl.NumberFormat().format(count)} ${RULES.select(count) === "one" ? one : other}`;
 
 export function bytes(count) {
   const units = ["byte", "kilobyte", "megabyte", "gigabyte"];

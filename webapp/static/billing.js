@@ -1,8 +1,9 @@
 // The pages about money: counts whom to pause, and names months in the viewer's language.
+import { t } from "./texts.js";
 const TEXT = {
-  more: (n) => `Choose ${n} more, or the newest are paused after the grace.`,
-  fewer: (n) => `${n} more than needed: everybody ticked up to the number is paused, the newest first.`,
-  right: "That is the right number.",
+  more: (n) => t("Choose {n} more, or the newest are paused after the grace.", { n }),
+  fewer: (n) => t("{n} more than needed: everybody ticked up to the number is paused, the newest first.", { n }),
+  right: t("That is the right number."),
 };
 
 for (const form of document.querySelectorAll("form[data-choose]")) {

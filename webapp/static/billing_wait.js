@@ -1,8 +1,9 @@
 // Back from the checkout: asks each second what is known, says it, and never claims more.
+import { many, t } from "./texts.js";
 const TEXT = {
-  waited: (s) => (s < 2 ? "" : `Waiting for ${s} seconds.`),
-  paid: "Your payment is confirmed.", ready: "Your seats can be used.",
-  done: "Your seats are ready", free: (n) => (n === 1 ? "1 seat is free" : `${n} seats are free`),
+  waited: (s) => (s < 2 ? "" : many(s, "Waiting for {n} second.", "Waiting for {n} seconds.")),
+  paid: t("Your payment is confirmed."), ready: t("Your seats can be used."),
+  done: t("Your seats are ready"), free: (n) => many(n, "{n} seat is free", "{n} seats are free"),
 };
 const LATE_S = 20;
 const main = document.getElementById("wait");

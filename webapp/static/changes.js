@@ -1,12 +1,13 @@
 // One change: its plan is loaded after the page, for it takes seconds; and nothing is closed unasked.
 import { confirmed, element, toSignIn } from "./base.js";
+import { t } from "./texts.js";
 
 const TEXT = {
-  asking: (s) => `Asking the engine… ${s} s`,
-  failed: "The plan could not be made.",
-  offline: "The server can’t be reached.",
-  again: "Try again",
-  close: { title: "Close this change?", text: "Its branch goes and nothing of it is applied. Its commits and what was said are kept.", yes: "Close it" },
+  asking: (s) => t("Asking the engine… {s} s", { s }),
+  failed: t("The plan could not be made."),
+  offline: t("The server can’t be reached."),
+  again: t("Try again"),
+  close: { title: t("Close this change?"), text: t("Its branch goes and nothing of it is applied. Its commits and what was said are kept."), yes: t("Close it") },
 };
 
 const plan = document.getElementById("plan");

@@ -1,19 +1,20 @@
 // Files of an employee, and its memory: a tree, a preview, and all that one does to them.
 import { bytes, busy, confirmed, csrf, element, send, timeElement, toast, toSignIn } from "./base.js";
+import { t } from "./texts.js";
 
 const TEXT = {
-  none: "Nothing here yet.", cut: "Only the first entries of a folder are shown.", failed: (why) => `This can’t be shown: ${why}`,
-  again: "Try again", loading: "Opening…", download: "Download", zip: "Download as .zip", edit: "Edit", rename: "Rename or move", remove: "Delete",
-  newFolder: "New folder", newFile: "New text", folderName: "Name of the folder", fileName: "Name of the file", path: "New path", make: "Make it",
-  save: "Save", cancel: "Cancel", saved: (name) => `${name} is saved.`, gone: (name) => `${name} is deleted.`, moved: (name) => `It is ${name} now.`,
-  removeTitle: (name) => `Delete ${name}?`, removeFile: "It is deleted at once and can’t be brought back.",
-  removeFolder: "The folder and everything in it is deleted at once and can’t be brought back.", removeYes: "Delete",
-  noPreview: "This kind of file can’t be shown here. Download it to open it.", large: (size) => `This file is too large to show here (${size}). Download it to open it.`,
-  openPdf: "Open the document", picture: (name) => `Picture: ${name}`, folder: (name) => `Folder ${name}`, into: (name) => `Uploads and new files go into ${name}.`,
-  conflict: "Somebody changed this file while you edited it. Nothing of either is lost yet.", theirs: "See theirs", overwrite: "Overwrite with mine", take: "Take theirs, drop mine",
-  theirsIs: "Theirs, as it is now:", dropTitle: "Drop your changes?", dropText: "What you typed since the last save is lost.", dropYes: "Drop them", keep: "Keep editing",
-  waiting: "waiting", percent: (n) => `${n} %`, uploaded: "uploaded", exists: "is already there", replace: "Replace it", skip: "Leave it", stop: "Stop",
-  offline: "The connection was lost.", other: "a link or something else", editing: (name) => `Text of ${name}`,
+  none: t("Nothing here yet."), cut: t("Only the first entries of a folder are shown."), failed: (why) => t("This can’t be shown: {why}", { why }),
+  again: t("Try again"), loading: t("Opening…"), download: t("Download"), zip: t("Download as .zip"), edit: t("Edit"), rename: t("Rename or move"), remove: t("Delete"),
+  newFolder: t("New folder"), newFile: t("New text"), folderName: t("Name of the folder"), fileName: t("Name of the file"), path: t("New path"), make: t("Make it"),
+  save: t("Save"), cancel: t("Cancel"), saved: (name) => t("{name} is saved.", { name }), gone: (name) => t("{name} is deleted.", { name }), moved: (name) => t("It is {name} now.", { name }),
+  removeTitle: (name) => t("Delete {name}?", { name }), removeFile: t("It is deleted at once and can’t be brought back."),
+  removeFolder: t("The folder and everything in it is deleted at once and can’t be brought back."), removeYes: t("Delete"),
+  noPreview: t("This kind of file can’t be shown here. Download it to open it."), large: (size) => t("This file is too large to show here ({size}). Download it to open it.", { size }),
+  openPdf: t("Open the document"), picture: (name) => t("Picture: {name}", { name }), folder: (name) => t("Folder {name}", { name }), into: (name) => t("Uploads and new files go into {name}.", { name }),
+  conflict: t("Somebody changed this file while you edited it. Nothing of either is lost yet."), theirs: t("See theirs"), overwrite: t("Overwrite with mine"), take: t("Take theirs, drop mine"),
+  theirsIs: t("Theirs, as it is now:"), dropTitle: t("Drop your changes?"), dropText: t("What you typed since the last save is lost."), dropYes: t("Drop them"), keep: t("Keep editing"),
+  waiting: t("waiting"), percent: (n) => t("{n} %", { n }), uploaded: t("uploaded"), exists: t("is already there"), replace: t("Replace it"), skip: t("Leave it"), stop: t("Stop"),
+  offline: t("The connection was lost."), other: t("a link or something else"), editing: (name) => t("Text of {name}", { name }),
 };
 const TEXTS = /\.(md|txt|csv|tsv|json|jsonl|ya?ml|toml|ini|html?|css|js|ts|py|sh|xml|svg|log|sql|conf)$|^[^.]+$/i;
 const PICTURES = { png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", gif: "image/gif", webp: "image/webp", svg: "image/svg+xml", avif: "image/avif" };

@@ -3,20 +3,21 @@
 import { busy, element, send } from "./base.js";
 import { lasting } from "./live.js";
 import { order } from "./orders.js";
+import { t } from "./texts.js";
 
 const TEXT = {
-  chat: "chat", browser: "browser",
-  opening: (what, time) => [`Opening the ${what}… ${time}`, ""],
-  waking: (name, time) => [`Waking ${name}… ${time}`, "It slept to save resources. Waking takes a few seconds."],
-  starting: (name, reason, time) => [`${name} is starting… ${time}`, `${reason}.`],
-  paused: (name, detail) => [`${name} is paused`, `${detail}. Resume it to go on where you left off.`],
-  stopped: (name, detail) => [`${name} is stopped`, `${detail}.`],
-  attention: (name, detail) => [`${name} needs attention`, `${detail || "It does not answer"}.`],
-  retired: (name, detail) => [`${name} has left your team`, detail ? `${detail}.` : ""],
-  silent: (what, seconds) => [`The ${what} did not load within ${seconds} s`, "Your connection may be slow, or something between you and it blocks the page. Try again, or open it in a tab of its own."],
-  refused: (what, why) => [`The ${what} can’t be opened`, why],
-  late: " This takes longer than it should. You can give it a new workplace (files and memory stay), see what happened, or come back later.",
-  again: "Try again", workplace: "New workplace", activity: "See what happened", resume: "Resume", team: "To the team",
+  chat: t("chat"), browser: t("browser"),
+  opening: (what, time) => [t("Opening the {what}… {time}", { what, time }), ""],
+  waking: (name, time) => [t("Waking {name}… {time}", { name, time }), t("It slept to save resources. Waking takes a few seconds.")],
+  starting: (name, reason, time) => [t("{name} is starting… {time}", { name, time }), t("{reason}.", { reason })],
+  paused: (name, detail) => [t("{name} is paused", { name }), t("{detail}. Resume it to go on where you left off.", { detail })],
+  stopped: (name, detail) => [t("{name} is stopped", { name }), t("{detail}.", { detail })],
+  attention: (name, detail) => [t("{name} needs attention", { name }), t("{detail}.", { detail: detail || t("It does not answer") })],
+  retired: (name, detail) => [t("{name} has left your team", { name }), detail ? t("{detail}.", { detail }) : ""],
+  silent: (what, seconds) => [t("The {what} did not load within {seconds} s", { what, seconds }), t("Your connection may be slow, or something between you and it blocks the page. Try again, or open it in a tab of its own.")],
+  refused: (what, why) => [t("The {what} can’t be opened", { what }), why],
+  late: t(" This takes longer than it should. You can give it a new workplace (files and memory stay), see what happened, or come back later."),
+  again: t("Try again"), workplace: t("New workplace"), activity: t("See what happened"), resume: t("Resume"), team: t("To the team"),
 };
 const LOAD_S = 20; // how long a page may take
 const LATE_S = 60; // after which there is more to do than to wait

@@ -1,16 +1,17 @@
 // Hiring: the form, checked by the server's own rules while one types, then the steps of the hire
 // as the reconciler takes them. On the team's page in a dialog, on /hire as a page.
-import { busy, plural, send, showErrors, toast } from "./base.js";
+import { busy, send, showErrors, toast } from "./base.js";
 import { lasting, since, watch } from "./live.js";
+import { many, t } from "./texts.js";
 
 const TEXT = {
-  free: (free, seats) => `${free} of ${plural(seats, "seat", "seats")} free`,
-  under: (name) => `${name} is being set up. You may leave: it goes on by itself.`,
-  failed: (name) => `${name} needs attention before it can start.`,
-  ready: (name) => `${name} is ready.`, open: (name) => `Open ${name}`,
-  title: "Hire an employee", started: (name) => `${name} is on the way`,
-  late: "This takes longer than it should. It is tried again by itself; you can leave this page and come back, or try again now with a new workplace.",
-  again: "Tried again: a new workplace is being set up.", budget: "Name an amount in US dollars.", done: " (done)", stopped: " (failed)",
+  free: (free, seats) => many(seats, "{free} of {n} seat free", "{free} of {n} seats free", { free }),
+  under: (name) => t("{name} is being set up. You may leave: it goes on by itself.", { name }),
+  failed: (name) => t("{name} needs attention before it can start.", { name }),
+  ready: (name) => t("{name} is ready.", { name }), open: (name) => t("Open {name}", { name }),
+  title: t("Hire an employee"), started: (name) => t("{name} is on the way", { name }),
+  late: t("This takes longer than it should. It is tried again by itself; you can leave this page and come back, or try again now with a new workplace."),
+  again: t("Tried again: a new workplace is being set up."), budget: t("Name an amount in US dollars."), done: t(" (done)"), stopped: t(" (failed)"),
 };
 const CHECK_MS = 350;
 const LATE_S = 60;
@@ -177,7 +178,7 @@ export function follow(box, customer, employee) {
       const item = list.children[at] ?? list.appendChild(document.createElement("li"));
       if (item.className !== step.state) {
         item.className = step.state;
-        item.replaceChildren(step.text, hidden({ done: TEXT.done, failed: TEXT.stopped }[step.state] ?? ""));
+        item.replaceChildren(t(step.text), hidden({ done: TEXT.done, failed: TEXT.stopped }[step.state] ?? ""));
         const reason = document.createElement("span");
         reason.className = "reason";
         item.append(reason);

@@ -2,16 +2,17 @@
 // timer. Each wait says its reason and for how long, and has a way out.
 import { busy, element, send, timeElement } from "./base.js";
 import { watch } from "./live.js";
+import { t } from "./texts.js";
 
 const TEXT = {
-  stages: ["You signed the contract", "Its desk is set up", "It reads your notes and gets ready", "It is here"],
-  title: (name) => `${name} is getting ready`, lead: "Usually this takes less than a minute. You may close this page: it goes on without you.",
-  here: (name) => `${name} is here`, hereLead: "Ask it a few questions, to see what stuck. Or just say hello.",
-  failed: (name) => `${name} could not start`, failedLead: "Nothing you wrote is lost. Try again; if it fails twice, the reason below helps whoever you ask.",
-  gone: (name) => `${name} does not work here any more`, goneLead: "It was retired or paused meanwhile. You can hire somebody else, or go to your team.",
-  slow: "This takes longer than usual. It goes on by itself, also when you leave.", since: (s) => `for ${s} s`, expected: "Expected by ",
-  lost: "The connection was lost; what you see may be old. Trying again…", unknown: "It can’t be checked right now whether all is well.",
-  quiz: "Ask it a few questions", chat: "Say hello", team: "Go to your team", retry: "Try again", over: "Begin again",
+  stages: [t("You signed the contract"), t("Its desk is set up"), t("It reads your notes and gets ready"), t("It is here")],
+  title: (name) => t("{name} is getting ready", { name }), lead: t("Usually this takes less than a minute. You may close this page: it goes on without you."),
+  here: (name) => t("{name} is here", { name }), hereLead: t("Ask it a few questions, to see what stuck. Or just say hello."),
+  failed: (name) => t("{name} could not start", { name }), failedLead: t("Nothing you wrote is lost. Try again; if it fails twice, the reason below helps whoever you ask."),
+  gone: (name) => t("{name} does not work here any more", { name }), goneLead: t("It was retired or paused meanwhile. You can hire somebody else, or go to your team."),
+  slow: t("This takes longer than usual. It goes on by itself, also when you leave."), since: (s) => t("for {s} s", { s }), expected: t("Expected by "),
+  lost: t("The connection was lost; what you see may be old. Trying again…"), unknown: t("It can’t be checked right now whether all is well."),
+  quiz: t("Ask it a few questions"), chat: t("Say hello"), team: t("Go to your team"), retry: t("Try again"), over: t("Begin again"),
 };
 const SLOW_S = 90;
 const part = (id) => document.getElementById(id);

@@ -1,29 +1,32 @@
 // The Knowledge page: documents, their state in plain words, search in their text.
-import { bytes, confirmed, element, openDialog, plural, send, timeElement, toast } from "./base.js";
+import { bytes, confirmed, element, openDialog, send, timeElement, toast } from "./base.js";
 import { Uploads } from "./uploads.js";
+import { many, t } from "./texts.js";
 
 const TEXT = {
-  extracted: "Yes", truncated: "Yes, its beginning", reading: "Being read…", failed: "No",
-  left: (left, all) => `${bytes(left)} of ${bytes(all)} left`,
-  away: (why, s) => `${why} Trying again in ${plural(s, "second", "seconds")}.`,
-  making: (s) => `Your shared folder is being made; that takes a few seconds after sign-up. Looking again in ${plural(s, "second", "seconds")}.`,
-  by: (who) => ` by ${who}`, name: "Its name matches.", page: (n) => `Page ${n}`, line: (n) => `line ${n}`,
-  found: (lines, documents) => `${plural(lines, "line", "lines")} in ${plural(documents, "document", "documents")}`,
-  nothing: (words) => `Nothing holds all of these words: ${words}. Try fewer words, or another form of one.`,
-  cut: "Only the beginning is shown. Download the document to see all of it.",
-  guessed: (encoding) => `Its encoding was guessed: ${encoding}. If words look wrong, say which one it is.`,
-  encoding: (name) => `Encoding of ${name}`, unsaid: "Find it out", again: (name) => `${name} was read again.`,
-  show: "Show the text of", download: "Download", remove: "Remove",
-  sure: (name) => `Remove ${name}?`, yes: "Remove",
-  loss: "Employees can’t look anything up in it any more, from their next answer on. This can’t be undone: download it first if you have no other copy.",
-  removed: (name) => `${name} was removed.`,
+  extracted: t("Yes"), truncated: t("Yes, its beginning"), reading: t("Being read…"), failed: t("No"),
+  left: (left, all) => t("{left} of {all} left", { left: bytes(left), all: bytes(all) }),
+  away: (why, s) => many(s, "{why} Trying again in {n} second.", "{why} Trying again in {n} seconds.", { why }),
+  making: (s) => t("Your shared folder is being made; that takes a few seconds after sign-up.")
+    + many(s, " Looking again in {n} second.", " Looking again in {n} seconds."),
+  by: (who) => t(" by {who}", { who }), name: t("Its name matches."), page: (n) => t("Page {n}", { n }), line: (n) => t("line {n}", { n }),
+  found: (lines, documents) => t("{lines} in {documents}", {
+    lines: many(lines, "{n} line", "{n} lines"), documents: many(documents, "{n} document", "{n} documents") }),
+  nothing: (words) => t("Nothing holds all of these words: {words}. Try fewer words, or another form of one.", { words }),
+  cut: t("Only the beginning is shown. Download the document to see all of it."),
+  guessed: (encoding) => t("Its encoding was guessed: {encoding}. If words look wrong, say which one it is.", { encoding }),
+  encoding: (name) => t("Encoding of {name}", { name }), unsaid: t("Find it out"), again: (name) => t("{name} was read again.", { name }),
+  show: t("Show the text of"), download: t("Download"), remove: t("Remove"),
+  sure: (name) => t("Remove {name}?", { name }), yes: t("Remove"),
+  loss: t("Employees can’t look anything up in it any more, from their next answer on. This can’t be undone: download it first if you have no other copy."),
+  removed: (name) => t("{name} was removed.", { name }),
 };
 // What texts of the last decades are in, most used first.
-const ENCODINGS = { "utf-8": "UTF-8", "cp1252": "Windows, Western Europe", "iso8859-15": "ISO 8859-15, Western Europe with €",
-  "cp1250": "Windows, Central Europe", "iso8859-2": "ISO 8859-2, Central Europe", "cp1251": "Windows, Cyrillic", "koi8-r": "KOI8-R, Russian",
-  "cp1253": "Windows, Greek", "cp1254": "Windows, Turkish", "cp1255": "Windows, Hebrew", "cp1256": "Windows, Arabic",
-  "gb18030": "GB18030, Chinese (simplified)", "big5": "Big5, Chinese (traditional)", "cp932": "Shift JIS, Japanese", "euc_jp": "EUC, Japanese",
-  "cp949": "Korean", "cp874": "Thai", "utf-16": "UTF-16", "mac-roman": "Old Macintosh", "cp850": "DOS, Western Europe" };
+const ENCODINGS = { "utf-8": "UTF-8", "cp1252": t("Windows, Western Europe"), "iso8859-15": t("ISO 8859-15, Western Europe with €"),
+  "cp1250": t("Windows, Central Europe"), "iso8859-2": t("ISO 8859-2, Central Europe"), "cp1251": t("Windows, Cyrillic"), "koi8-r": t("KOI8-R, Russian"),
+  "cp1253": t("Windows, Greek"), "cp1254": t("Windows, Turkish"), "cp1255": t("Windows, Hebrew"), "cp1256": t("Windows, Arabic"),
+  "gb18030": t("GB18030, Chinese (simplified)"), "big5": t("Big5, Chinese (traditional)"), "cp932": t("Shift JIS, Japanese"), "euc_jp": t("EUC, Japanese"),
+  "cp949": t("Korean"), "cp874": t("Thai"), "utf-16": "UTF-16", "mac-roman": t("Old Macintosh"), "cp850": t("DOS, Western Europe") };
 const MOST_SHOWN = 200_000; // characters of a text
 
 const root = document.getElementById("knowledge");

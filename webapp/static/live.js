@@ -1,5 +1,13 @@
 // What the server tells while a page is open: one stream of server-sent events for a company.
+import { t } from "./texts.js";
+
 const AGAIN_MS = 5000;
+
+/** The server says what somebody does in English; here it is read in the page's language. */
+export function read(employee) {
+  const { summary } = employee;
+  return { ...employee, summary: { ...summary, label: t(summary.label), detail: t(summary.detail) } };
+}
 
 /** Calls `on.team(list)`, `on.employee(one)`, `on.gone(id)`, `on.seats(seats)` as they come, and
  *  `on.connected(yes)` when the stream is lost and when it is back. Returns what ends it. */
@@ -14,8 +22,8 @@ export function watch(customer, on) {
   function connect() {
     if (ended) return;
     stream = new EventSource(`/api/v1/customers/${encodeURIComponent(customer)}/events/stream`);
-    listen("team", on.team);
-    listen("employee", on.employee);
+    listen("team", (team) => on.team?.(team.map(read)));
+    listen("employee", (employee) => on.employee?.(read(employee)));
     listen("gone", (gone) => on.gone?.(gone.id));
     listen("seats", on.seats);
     stream.addEventListener("error", () => {

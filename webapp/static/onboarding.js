@@ -1,21 +1,22 @@
 // Onboarding: one step at a time, every answer kept by `draft`, then the hire and its progress.
-import { ApiError, busy, element, plural, send, showErrors, clearErrors, tone } from "./base.js";
+import { ApiError, busy, element, send, showErrors, clearErrors, tone } from "./base.js";
 import { Draft, forgetAll } from "./draft.js";
 import { watchHire } from "./hire_progress.js";
 import { Uploads } from "./uploads.js";
+import { many, t } from "./texts.js";
 
 const TEXT = {
-  saved: "Every answer is kept, on this device and in your account.", saving: "Keeping your answer…",
-  offline: "You are offline. Your answers are kept on this device, and sent when you are back.",
-  "signed-out": "You were signed out. Your answers are kept on this device: sign in again to go on.",
-  next: "Continue", hire: (name) => `Hire ${name}`, done: " (answered)", edit: "Change", nothing: "Nothing yet, and that is fine.",
-  name: "Give it a name; it can be changed later.", role: "Say what it is to you, such as “Marketing assistant”.",
-  nobody: "Your employee", noRole: "Nobody yet", rules: (n) => plural(n, "rule", "rules"), facts: (n) => `${plural(n, "fact", "facts")} by heart`,
-  documents: (n) => plural(n, "document", "documents"), duties: (n) => plural(n, "duty", "duties"),
-  library: (n) => n ? `${plural(n, "document is", "documents are")} in your knowledge already.` : "",
-  unsent: "Your answers could not be sent to the server yet, so nobody can be hired. Check your connection and try again; nothing is lost.",
-  again: "It is safe to try again: nobody is hired twice.", seats: "See plans and seats", team: "Go to your team",
-  noPreview: "The exact words can’t be fetched right now. They are made of the answers above.",
+  saved: t("Every answer is kept, on this device and in your account."), saving: t("Keeping your answer…"),
+  offline: t("You are offline. Your answers are kept on this device, and sent when you are back."),
+  "signed-out": t("You were signed out. Your answers are kept on this device: sign in again to go on."),
+  next: t("Continue"), hire: (name) => t("Hire {name}", { name }), done: t(" (answered)"), edit: t("Change"), nothing: t("Nothing yet, and that is fine."),
+  name: t("Give it a name; it can be changed later."), role: t("Say what it is to you, such as “Marketing assistant”."),
+  nobody: t("Your employee"), noRole: t("Nobody yet"), rules: (n) => many(n, "{n} rule", "{n} rules"), facts: (n) => many(n, "{n} fact by heart", "{n} facts by heart"),
+  documents: (n) => many(n, "{n} document", "{n} documents"), duties: (n) => many(n, "{n} duty", "{n} duties"),
+  library: (n) => n ? many(n, "{n} document is in your knowledge already.", "{n} documents are in your knowledge already.") : "",
+  unsent: t("Your answers could not be sent to the server yet, so nobody can be hired. Check your connection and try again; nothing is lost."),
+  again: t("It is safe to try again: nobody is hired twice."), seats: t("See plans and seats"), team: t("Go to your team"),
+  noPreview: t("The exact words can’t be fetched right now. They are made of the answers above."),
 };
 const STEPS = ["company", "job", "voice", "rules", "knowledge", "task", "review"];
 

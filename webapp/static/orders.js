@@ -1,18 +1,19 @@
 // What people order of an employee, wherever they do: pause, resume, retry, retire.
 import { confirmed, send, toast } from "./base.js";
+import { t } from "./texts.js";
 
 const TEXT = {
-  pause: (name) => `${name} is being paused. Everything is kept.`,
-  resume: (name) => `${name} is coming back.`,
-  retry: (name) => `${name} gets a new workplace. Files and memory stay.`,
-  retire: (name) => `${name} has left your team. The seat is free.`,
-  retryTitle: (name) => `Give ${name} a new workplace?`,
-  retryText: "What it is doing right now is cut off. Its files, memory and browser stay as they are.",
-  retryYes: "Try again", title: (name) => `Retire ${name}?`,
+  pause: (name) => t("{name} is being paused. Everything is kept.", { name }),
+  resume: (name) => t("{name} is coming back.", { name }),
+  retry: (name) => t("{name} gets a new workplace. Files and memory stay.", { name }),
+  retire: (name) => t("{name} has left your team. The seat is free.", { name }),
+  retryTitle: (name) => t("Give {name} a new workplace?", { name }),
+  retryText: t("What it is doing right now is cut off. Its files, memory and browser stay as they are."),
+  retryYes: t("Try again"), title: (name) => t("Retire {name}?", { name }),
   text: (name, days, day) => days
-    ? `${name} stops now, and the seat is free at once. Its files and memory are kept until ${day}, then they are removed for good. A retired employee does not come back; you can download its files first.`
-    : `${name} stops now, and the seat is free at once. Its files and memory are removed for good. Download its files first if you need them.`,
-  yes: "Retire", typed: (name) => `Type ${name} to confirm`,
+    ? t("{name} stops now, and the seat is free at once. Its files and memory are kept until {day}, then they are removed for good. A retired employee does not come back; you can download its files first.", { name, day })
+    : t("{name} stops now, and the seat is free at once. Its files and memory are removed for good. Download its files first if you need them.", { name }),
+  yes: t("Retire"), typed: (name) => t("Type {name} to confirm", { name }),
 };
 
 /** Which orders make sense for an employee as it is. */

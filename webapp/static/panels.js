@@ -1,19 +1,20 @@
 // The quiet parts of a workspace: lessons, activity, usage, settings. Each looks when it is shown.
 import { bytes, busy, element, money, send, showErrors, timeElement, toast } from "./base.js";
 import { order, possible } from "./orders.js";
+import { t } from "./texts.js";
 
 const TEXT = {
-  failed: (why) => `This can’t be shown right now: ${why}`, again: "Try again",
-  noLessons: "Nothing noted yet. When it learns something at work that helps the next time, it is written down here for you to decide.",
-  states: { new: ["accent", "New"], approved: ["good", "Approved"], rejected: ["", "Rejected"] },
-  evidence: "How it knows: ", learned: "Noted ", approve: "Approve", reject: "Reject",
-  decided: { approved: "Approved. Every employee is told.", rejected: "Rejected. Nobody is told." },
-  noActivity: "Nothing has happened yet.", by: (who) => `by ${who}`, took: (s) => `took ${s} s`,
-  spent: "Spent on its model", reserved: "Set aside for answers under way", calls: "Answers of its model",
-  words: "Words and pieces of words read and written", space: "Space used by its files",
-  of: (part, all) => `${part} of ${all}`, company: "Spent by your whole team", count: (n) => new Intl.NumberFormat().format(n),
-  budget: "Name an amount in US dollars.", saved: "Saved. It takes effect within seconds.", same: "Nothing to save: it is as it was.",
-  leave: "Changes are not saved yet.",
+  failed: (why) => t("This can’t be shown right now: {why}", { why }), again: t("Try again"),
+  noLessons: t("Nothing noted yet. When it learns something at work that helps the next time, it is written down here for you to decide."),
+  states: { new: ["accent", t("New")], approved: ["good", t("Approved")], rejected: ["", t("Rejected")] },
+  evidence: t("How it knows: "), learned: t("Noted "), approve: t("Approve"), reject: t("Reject"),
+  decided: { approved: t("Approved. Every employee is told."), rejected: t("Rejected. Nobody is told.") },
+  noActivity: t("Nothing has happened yet."), by: (who) => t("by {who}", { who }), took: (s) => t("took {s} s", { s }),
+  spent: t("Spent on its model"), reserved: t("Set aside for answers under way"), calls: t("Answers of its model"),
+  words: t("Words and pieces of words read and written"), space: t("Space used by its files"),
+  of: (part, all) => t("{part} of {all}", { part, all }), company: t("Spent by your whole team"), count: (n) => new Intl.NumberFormat().format(n),
+  budget: t("Name an amount in US dollars."), saved: t("Saved. It takes effect within seconds."), same: t("Nothing to save: it is as it was."),
+  leave: t("Changes are not saved yet."),
 };
 
 /** What to call when a part is shown, by its name. */
@@ -92,7 +93,7 @@ async function activity(pane, context) {
   pane.querySelector(".activity").replaceChildren(...found.map((row) => {
     const about = [row.by && TEXT.by(row.by), row.seconds !== null && TEXT.took(row.seconds)].filter(Boolean).join(", ");
     return element("li", { className: `event ${row.tone}` },
-      element("div", { className: "row between top" }, element("p", { className: "strong grow" }, row.text),
+      element("div", { className: "row between top" }, element("p", { className: "strong grow" }, t(row.text)),
         element("span", { className: "small quiet" }, timeElement(row.at))),
       ...(row.detail ? [element("p", { className: "small" }, row.detail)] : []),
       ...(about ? [element("p", { className: "small quiet" }, about)] : []));

@@ -2,11 +2,12 @@
 // loses nothing: the result is kept by the server, and shown when it is there.
 import { busy, send } from "./base.js";
 import { forget } from "./draft.js";
+import { t } from "./texts.js";
 
 const TEXT = {
-  asking: (name, s) => `${name} is answering… ${s} s`,
-  text: "It may look into your documents first. Usually this takes under a minute, at most four. You can leave this page: the result is kept.",
-  waiting: "The connection was lost. The quiz goes on; its result is fetched when you are back.",
+  asking: (name, s) => t("{name} is answering… {s} s", { name, s }),
+  text: t("It may look into your documents first. Usually this takes under a minute, at most four. You can leave this page: the result is kept."),
+  waiting: t("The connection was lost. The quiz goes on; its result is fetched when you are back."),
 };
 const LOOK_MS = 3000;
 

@@ -1,7 +1,8 @@
 // Settings: asks before a loss, and copies what is shown once.
 import { confirmed, toast } from "./base.js";
+import { t } from "./texts.js";
 
-const TEXT = { copied: "Copied.", notCopied: "The browser does not allow copying: select it and copy it by hand." };
+const TEXT = { copied: t("Copied."), notCopied: t("The browser does not allow copying: select it and copy it by hand.") };
 
 // On a phone the sections are a row that scrolls: the current one is in sight.
 document.querySelector(".settings-nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });

@@ -1,16 +1,17 @@
 // The team, live. A card a person, found by id: what changed is written into its card, and nothing
 // else is touched, so that 500 of them stay fluid.
-import { busy, money, plural, send, tone } from "./base.js";
+import { busy, money, send, tone } from "./base.js";
 import { startHiring } from "./hire.js";
-import { lasting, since, watch } from "./live.js";
+import { lasting, read, since, watch } from "./live.js";
 import { order, possible } from "./orders.js";
+import { many, t } from "./texts.js";
 
 const TEXT = {
-  lost: "The connection was lost; what you see may be old. Trying again…",
-  seats: (taken, seats) => `${taken} of ${plural(seats, "seat", "seats")} taken`,
-  answering: "is answering right now", ready: "ready for you", open: "Open", resume: "Resume",
-  retry: "Try again", more: (name) => `More for ${name}`, openName: (name) => `Open ${name}`,
-  spent: (spent, budget) => `${spent} of ${budget}`, unknown: "–",
+  lost: t("The connection was lost; what you see may be old. Trying again…"),
+  seats: (taken, seats) => many(seats, "{taken} of {n} seat taken", "{taken} of {n} seats taken", { taken }),
+  answering: t("is answering right now"), ready: t("ready for you"), open: t("Open"), resume: t("Resume"),
+  retry: t("Try again"), more: (name) => t("More for {name}", { name }), openName: (name) => t("Open {name}", { name }),
+  spent: (spent, budget) => t("{spent} of {budget}", { spent, budget }), unknown: "–",
 };
 const GROUPS = ["attention", "starting", "work", "asleep", "paused", "retired"];
 const FILTERS = { work: ["work", "starting"], asleep: ["asleep"], attention: ["attention"], paused: ["paused"] };
@@ -283,7 +284,7 @@ document.getElementById("show-all").addEventListener("click", () => {
 
 /** Somebody pressed before the stream has spoken: the person is asked for. */
 async function known(card) {
-  if (!card.employee) fill(card, (await send("GET", `${api}/employees/${card.node.dataset.id}`)).employee);
+  if (!card.employee) fill(card, read((await send("GET", `${api}/employees/${card.node.dataset.id}`)).employee));
   return card.employee;
 }
 

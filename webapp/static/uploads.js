@@ -1,27 +1,28 @@
 // Uploading documents: drag and drop, one after the other, with progress, cancel and retry. Shared
 // by the Knowledge page and the onboarding.
-import { bytes, csrf, element, plural } from "./base.js";
+import { bytes, csrf, element } from "./base.js";
+import { many, t } from "./texts.js";
 
 const TEXT = {
-  waiting: "Waiting its turn", sending: (part) => `Sending, ${part} %`,
-  reading: (s) => `Sent. Its text is being read… ${s} s. You can leave this page.`,
-  read: "Every employee can read it now.",
-  partly: "Every employee can read it now; only its beginning fits.",
-  unread: (why) => `Kept, but its text can’t be read. ${why}`,
-  cancelled: "Cancelled. Nothing was kept.",
-  lost: "The connection was lost. It is sent again when you are back online, or press Retry.",
-  signedOut: "You were signed out. Sign in again in another tab, then press Retry.",
-  tooLarge: (most) => `It is larger than ${most}. Split it, or upload the part that matters.`,
-  empty: "It is empty, or a folder. Drop the documents themselves.",
-  kind: (kind, kinds) => `Employees can’t read ${kind} files. Save it as one of ${kinds}, and upload that.`,
-  noKind: (kinds) => `Its name has no ending such as .pdf. Employees read ${kinds}.`,
-  noSpace: "There is no space left for it. Remove documents that nobody needs, then press Retry.",
-  there: "A document with this name is there already.", replace: "Replace it", keep: "Keep the old one",
-  kept: "Skipped: the document that was there stays.",
-  cancel: "Cancel", retry: "Retry", dismiss: "Hide", busy: "Uploads are not finished yet.",
-  settingUp: "Your company’s shelf is being set up. The document goes there by itself in a moment.",
-  odd: "That did not work. Press Retry; if it fails again, rename the file and try once more.",
-  summary: (done, all) => `${done} of ${plural(all, "document", "documents")} uploaded`,
+  waiting: t("Waiting its turn"), sending: (part) => t("Sending, {part} %", { part }),
+  reading: (s) => t("Sent. Its text is being read… {s} s. You can leave this page.", { s }),
+  read: t("Every employee can read it now."),
+  partly: t("Every employee can read it now; only its beginning fits."),
+  unread: (why) => t("Kept, but its text can’t be read. {why}", { why }),
+  cancelled: t("Cancelled. Nothing was kept."),
+  lost: t("The connection was lost. It is sent again when you are back online, or press Retry."),
+  signedOut: t("You were signed out. Sign in again in another tab, then press Retry."),
+  tooLarge: (most) => t("It is larger than {most}. Split it, or upload the part that matters.", { most }),
+  empty: t("It is empty, or a folder. Drop the documents themselves."),
+  kind: (kind, kinds) => t("Employees can’t read {kind} files. Save it as one of {kinds}, and upload that.", { kind, kinds }),
+  noKind: (kinds) => t("Its name has no ending such as .pdf. Employees read {kinds}.", { kinds }),
+  noSpace: t("There is no space left for it. Remove documents that nobody needs, then press Retry."),
+  there: t("A document with this name is there already."), replace: t("Replace it"), keep: t("Keep the old one"),
+  kept: t("Skipped: the document that was there stays."),
+  cancel: t("Cancel"), retry: t("Retry"), dismiss: t("Hide"), busy: t("Uploads are not finished yet."),
+  settingUp: t("Your company’s shelf is being set up. The document goes there by itself in a moment."),
+  odd: t("That did not work. Press Retry; if it fails again, rename the file and try once more."),
+  summary: (done, all) => many(all, "{done} of {n} document uploaded", "{done} of {n} documents uploaded", { done }),
 };
 const SETTING_UP = { every: 2000, tries: 30 };
 const READABLE = ["pdf", "docx", "xlsx", "pptx", "odt", "ods", "odp", "rtf", "epub", "eml", "zip", "html", "csv", "md", "txt"];

@@ -3,10 +3,11 @@
 import { send, showTab } from "./base.js";
 import { openFiles } from "./files.js";
 import { startFrame } from "./frames.js";
-import { watch } from "./live.js";
+import { read, watch } from "./live.js";
 import { panels } from "./panels.js";
+import { t } from "./texts.js";
 
-const TEXT = { gone: "It is no longer part of your team." };
+const TEXT = { gone: t("It is no longer part of your team.") };
 const NARROW = matchMedia("(max-width: 900px)");
 const WIDTH = { key: "iw-chat-width", usual: 40, least: 20, most: 75, step: 2 };
 const SPLIT = "iw-chat-open";
@@ -118,14 +119,14 @@ function take(employee) {
   for (const listener of context.listeners) listener(context.employee);
 }
 context.look = async () => {
-  try { take((await send("GET", api)).employee); } catch { /* the frames say what is wrong */ }
+  try { take(read((await send("GET", api)).employee)); } catch { /* the frames say what is wrong */ }
 };
 
 const mine = (employee) => { if (employee.id === work.dataset.employee) take(employee); };
 watch(context.customer, {
   team: (team) => team.forEach(mine), employee: mine,
   gone: (id) => { if (id === work.dataset.employee && context.employee) {
-    take({ ...context.employee, state: "retired", summary: { group: "retired", tone: "", label: "Retired", detail: TEXT.gone } });
+    take({ ...context.employee, state: "retired", summary: { group: "retired", tone: "", label: t("Retired"), detail: TEXT.gone } });
   } },
 });
 
