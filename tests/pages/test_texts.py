@@ -86,15 +86,20 @@ def bare(visitor, path: str, shows: str | None = None) -> list[str]:
     return left_bare(visitor.page.evaluate(SEEN))
 
 
-@pytest.mark.parametrize("path", ["/", "/sign-in", "/sign-up", "/forgot", "/privacy", "/nowhere"])
+def paths(quick: tuple[str, ...], *more: str):
+    """Those that `make test` reads, and those that `make test-long` reads too."""
+    return pytest.mark.parametrize("path", [
+        *quick, *(pytest.param(path, marks=pytest.mark.long) for path in more)])
+
+
+@paths(("/", "/sign-up"), "/sign-in", "/forgot", "/privacy", "/terms", "/nowhere")
 def test_what_strangers_read(visit, path):
     stranger = visit(locale="de")
     assert " ".join(bare(stranger, path)) == ""
 
 
-@pytest.mark.parametrize("path", [
-    "/", "/hire", "/onboarding", "/knowledge", "/billing", "/settings", "/settings/people",
-    "/settings/security", "/settings/notifications", "/settings/tokens", "/settings/data"])
+@paths(("/", "/onboarding", "/billing", "/settings/security"), "/hire", "/knowledge", "/settings",
+       "/settings/people", "/settings/notifications", "/settings/tokens", "/settings/data")
 def test_what_customers_read(site, visit, reconciler, path):
     site.customer("acme")
     site.employee("acme", "Pulse")

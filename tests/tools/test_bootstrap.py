@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
+import subprocess
 
 import pytest
 
+from state_repo.forge import ForgeAddressError
+from state_repo.git_door import GitError
 from state_repo.instance import Instance, InstanceError
+from state_repo.store import Store
 from tools import processes
-from tools.bootstrap import followed, move_database
+from tools.bootstrap import followed, keep_forge, move_database, remembered
 
 OLD, NEW, MINE = "x@sha256:0", "x@sha256:1", "x@sha256:2"
 
@@ -44,3 +49,49 @@ def test_the_database_of_an_earlier_version_is_brought_over(tmp_path, monkeypatc
     with sqlite3.connect(made.database_path) as moved:
         assert moved.execute("SELECT x FROM t").fetchone() == (7,)
     assert not list(tmp_path.glob("instantworker.db*"))
+
+
+# ---- a forge -----------------------------------------------------------------------------------
+
+FORGE = {"IW_STATE_REMOTE": "http://127.0.0.1:9/acme/state.git", "IW_FORGE": "gitea",
+         "IW_FORGE_TOKEN": "t:o/k en"}
+
+
+def test_what_set_up_is_told_of_a_forge_is_kept(tmp_path):
+    made = remembered(Instance(id="0badcafe", data=tmp_path), FORGE)
+    assert Instance.load(tmp_path) == made and made.state_forge is not None
+    assert remembered(made, {}) == made, "and is not forgotten"
+    with pytest.raises(ForgeAddressError, match="IW_FORGE is 'svn'"):
+        remembered(made, {"IW_FORGE": "svn"})
+    keep_forge(made, {})
+    assert not made.secrets_path.exists(), "without a token nothing is made"
+    keep_forge(made, FORGE)
+    token = made.secrets_path / "forge-token"
+    assert token.read_text() == FORGE["IW_FORGE_TOKEN"]
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert FORGE["IW_FORGE_TOKEN"] not in (tmp_path / "instance.json").read_text()
+
+
+def test_git_shows_the_token_to_that_host_alone_and_keeps_it_when_it_is_refused(tmp_path):
+    made = remembered(Instance(id="0badcafe", data=tmp_path / "it's here"), FORGE)
+    keep_forge(made, FORGE)
+    with pytest.raises(GitError, match="cannot fetch"):  # nobody is there
+        Store.open_or_create(made)
+
+    def credential(verb: str, host: str) -> str:
+        return subprocess.run(
+            ["git", "credential", verb], cwd=made.state_repo_path, text=True, capture_output=True,
+            input=f"protocol=http\nhost={host}\nusername=token\npassword=x\n\n" if (
+                verb == "reject") else f"protocol=http\nhost={host}\n\n", check=False,
+            env={"PATH": "/usr/bin:/bin", "GIT_TERMINAL_PROMPT": "0", "HOME": str(tmp_path)}).stdout
+    assert "password=t:o/k en" in credential("fill", "127.0.0.1:9")
+    assert "password" not in credential("fill", "127.0.0.1:10")
+    credential("reject", "127.0.0.1:9")
+    assert "password=t:o/k en" in credential("fill", "127.0.0.1:9")
+
+
+def test_a_remote_over_ssh_gets_no_token(tmp_path):
+    made = remembered(Instance(id="0badcafe", data=tmp_path), FORGE | {
+        "IW_STATE_REMOTE": "git@git.example.com:acme/state.git"})
+    keep_forge(made, FORGE)
+    assert not made.git_credentials_path.exists()
