@@ -77,9 +77,10 @@ class Planner:
         snapshot = self._r.store.snapshot(self._r.store.head())
         if customer is not None and customer not in snapshot.customers:
             raise ReconcilerError(f"there is no customer {customer}; see `iw status`")
-        decision = self._decide(snapshot)
+        now = datetime.now(UTC)
+        decision = self._decide(snapshot, now)
         stacks = self._preview(
-            snapshot, decision, [customer] if customer else list(snapshot.customers),
+            snapshot, decision, now, [customer] if customer else list(snapshot.customers),
             platform=customer is None)
         return {"commit": snapshot.commit,
                 "changes": [c.as_json() | {"stack": plan.stack} for plan in stacks
@@ -113,29 +114,29 @@ class Planner:
         touched = [name for name, state in after.customers.items()
                    if everybody or name not in before.customers
                    or before.customers[name].digest != state.digest]
-        was, decision = self._decide(before), self._decide(after)
+        now = datetime.now(UTC)
+        was, decision = self._decide(before, now), self._decide(after, now)
         gone = [StackPlan(stack_of(name), notes=(
             decision.held.get(name, f"customers/{name}/ vanishes; nothing was ever made of it"),))
             for name in before.customers if name not in after.customers]
         braked = decision.hold.stops if decision.hold and decision.hold != was.hold else {}
-        found = self._preview(after, decision, touched, platform=everybody)
+        found = self._preview(after, decision, now, touched, platform=everybody)
         return [replace(plan, notes=(*plan.notes,
             f"The brake will hold this: it would stop {', '.join(stopped)} at once. After the "
             "merge, iw confirm lets it through.",)) if (
                 stopped := braked.get(customer_of(plan.stack) or "")) else plan
                 for plan in found] + gone
 
-    def _decide(self, snapshot: Snapshot) -> Decision:
+    def _decide(self, snapshot: Snapshot, now: datetime) -> Decision:
         r = self._r
         return decide(snapshot, r.platform_digest(snapshot.platform), r.book.applied(),
-                      r.book.wanted(), {}, datetime.now(UTC),
+                      r.book.wanted(), {}, now,
                       seen=seen_of(r.turn.look) if r.turn else None, owners=r.book.owners())
 
-    def _preview(self, snapshot: Snapshot, decision: Decision, customers: Iterable[str], *,
-                 platform: bool) -> list[StackPlan]:
+    def _preview(self, snapshot: Snapshot, decision: Decision, now: datetime,
+                 customers: Iterable[str], *, platform: bool) -> list[StackPlan]:
         programs, tenants = dict[str, Program](), dict[str, Tenant]()
         held: list[StackPlan] = []
-        now = datetime.now(UTC)
         notes = {name: str(freeze) for name in customers
                  if (freeze := snapshot.freeze_of(name, now))}  # to be done when that is over
         if platform:
@@ -147,15 +148,15 @@ class Planner:
                 held.append(StackPlan(stack_of(name), problems=tuple(
                     decision.held[name].splitlines())))
                 continue
-            wanted = self._wanted(snapshot.platform, state, decision)
+            wanted = self._wanted(snapshot.platform, state, decision, now)
             programs[stack_of(name)] = self._r.world.customer_program(wanted)
             tenants[f"customer-{name}"] = self._r.world.tenant_of(wanted)
         return [*(replace(plan, notes=(notes[name],)) if (
             name := customer_of(plan.stack) or "") in notes else plan
             for plan in self._run(programs, tenants)), *held]
 
-    def _wanted(self, platform: Platform, state: CustomerState, decision: Decision) -> Wanted:
-        now = datetime.now(UTC)
+    def _wanted(self, platform: Platform, state: CustomerState, decision: Decision,
+                now: datetime) -> Wanted:
         expired = frozenset(e.id for e in state.employees.values()
                             if is_expired(e, platform.grace_days, now))
         kept = kept_of(state, self._r.book.wanted().get(state.id), (), platform.grace_days, now)
