@@ -85,6 +85,7 @@ def _step(world: World, name: str, given_: list[Any], chance: random.Random) -> 
                     fake.pay(session)
         case "change":
             plan, count, named, twice = given_
+            fake.now += 1  # two changes that cost the same are told apart by when they were
             world.change(plan, count, named, twice)
         case "portal_seats" if living:
             fake.portal_seats(chance.choice(living)["id"], given_[0])
