@@ -39,6 +39,12 @@ LOOKS = pytest.mark.parametrize("viewport, scheme", [
     pytest.param(PHONE, "dark", id="dark-phone"),
     pytest.param(DESKTOP, "dark", id="dark-desktop", marks=pytest.mark.long),
     pytest.param(PHONE, "light", id="light-phone", marks=pytest.mark.long)])
+# Of what takes longest, one look is quick.
+ONE_LOOK = pytest.mark.parametrize("viewport, scheme", [
+    pytest.param(PHONE, "dark", id="dark-phone"),
+    *(pytest.param(size, scheme, id=f"{scheme}-{name}", marks=pytest.mark.long)
+      for size, scheme, name in ((DESKTOP, "light", "desktop"), (DESKTOP, "dark", "desktop"),
+                                 (PHONE, "light", "phone")))])
 SIZES = pytest.mark.parametrize("viewport", [
     pytest.param(PHONE, id="phone"),
     pytest.param(DESKTOP, id="desktop", marks=pytest.mark.long)])

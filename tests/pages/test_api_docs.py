@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.pages.conftest import LOOKS, PHONE
+from tests.pages.conftest import ONE_LOOK, PHONE
 
 
-@LOOKS
+@ONE_LOOK
 def test_the_reference_is_accessible_and_fits(site, visit, viewport, scheme):
     reader = visit(viewport=viewport, color_scheme=scheme)
     reader.go("/api/docs")

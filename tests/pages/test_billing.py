@@ -16,7 +16,7 @@ from state_repo.instance import Instance
 from tests.conftest import free_ports
 from tests.fake_stripe import FakeStripe
 from tests.fake_stripe import serve as serve_stripe
-from tests.pages.conftest import DESKTOP, ENGINEER, LOOKS, PHONE, SIZES, Site, serve
+from tests.pages.conftest import DESKTOP, ENGINEER, ONE_LOOK, PHONE, SIZES, Site, serve
 from tools.bootstrap import PLANS
 from webapp import accounts
 from webapp.settings import StripeSettings
@@ -44,7 +44,7 @@ def fine(visitor: Any, name: str, viewport: dict[str, int], *, full: bool = Fals
     visitor.shot(f"billing-{name}-{'phone' if viewport is PHONE else 'desktop'}", full=full)
 
 
-@LOOKS
+@ONE_LOOK
 def test_in_the_local_mode_plans_are_chosen_freely(site, visit, reconciler, viewport, scheme):
     sells(site)
     site.customer("acme", seats=0)

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from state_repo import changes
 from state_repo.parsing import dump
-from tests.pages.conftest import ENGINEER, LOOKS, PASSWORD, PHONE
+from tests.pages.conftest import ENGINEER, LOOKS, ONE_LOOK, PASSWORD, PHONE
 from tests.rows import put_receipt
 from tests.webapp.test_reviews import fake_plan, propose
 from webapp import accounts
@@ -95,6 +95,7 @@ def test_a_plan_that_can_not_be_made_says_so_and_can_be_asked_again(store, visit
     loaded(eve)
 
 
+@pytest.mark.long
 def test_what_moved_meanwhile_is_not_merged(store, visit):
     wanted = propose(store)
     eve, max_ = visit("eve@iw.test"), visit("max@iw.test")
@@ -144,7 +145,7 @@ def test_history_leads_to_one_company(store, visit):
     expect(eve.page.get_by_text("Hire Pulse")).to_have_count(0)
 
 
-@LOOKS
+@ONE_LOOK
 def test_where_a_forge_holds_the_state_repo_its_requests_stand_here(
         store, visit, reconciler, monkeypatch, viewport, scheme):
     page = "https://git.example.com/acme/state"

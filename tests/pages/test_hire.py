@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import expect
 
 from state_repo import changes
-from tests.pages.conftest import ENGINEER, LOOKS, PASSWORD, PHONE
+from tests.pages.conftest import ENGINEER, ONE_LOOK, PASSWORD, PHONE
 from tests.rows import put_employee
 from webapp import accounts
 
@@ -17,7 +17,7 @@ def hired_by(site, name: str):
     return next((e for e in found if e.name == name), None)
 
 
-@LOOKS
+@ONE_LOOK
 def test_from_the_gallery_to_ready(site, visit, viewport, scheme):
     site.customer("acme")
     ann = visit("ann@acme.test", viewport=viewport, color_scheme=scheme)

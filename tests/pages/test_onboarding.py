@@ -7,7 +7,7 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from tests.pages.conftest import LOOKS, PASSWORD, PHONE
+from tests.pages.conftest import ONE_LOOK, PASSWORD, PHONE
 from tests.rows import put_employee
 from webapp import accounts
 
@@ -130,6 +130,7 @@ def test_signing_out_takes_the_answers_along_and_the_account_keeps_them(ann):
     holds(ann.page, "company")
 
 
+@pytest.mark.long
 def test_another_device_goes_on_and_the_newer_copy_wins(ann, visit):
     answer(ann.page, "company")
     go_on(ann.page)
@@ -301,7 +302,7 @@ def test_without_javascript_it_is_one_form(site, visit, reconciler):
     assert employee.name == "Pulse" and "Promise a delivery date." in employee.instructions
 
 
-@LOOKS
+@ONE_LOOK
 def test_it_is_accessible_and_fits(site, visit, reconciler, viewport, scheme):
     site.customer("acme")
     ann = visit("ann@acme.test", viewport=viewport, color_scheme=scheme, reduced_motion="reduce")

@@ -9,7 +9,7 @@ import pyotp
 import pytest
 from playwright.sync_api import expect
 
-from tests.pages.conftest import LOOKS, PASSWORD, PHONE, SIZES
+from tests.pages.conftest import ONE_LOOK, PASSWORD, PHONE, SIZES
 from webapp import mail
 
 GOOD = "purple kettle orbit"
@@ -235,7 +235,7 @@ def test_tokens(site, visit, viewport):
     page.get_by_text("No tokens yet").wait_for()
 
 
-@LOOKS
+@ONE_LOOK
 def test_company_notifications_and_data(site, visit, viewport, scheme):
     site.customer("acme")
     ann = visit("ann@acme.test", viewport=viewport, color_scheme=scheme)

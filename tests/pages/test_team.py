@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from playwright.sync_api import expect
 
 from state_repo import changes
@@ -126,6 +127,7 @@ def test_search_filter_and_sort_by_keyboard(site, visit):
     expect(names).to_have_count(3)
 
 
+@pytest.mark.long
 def test_500_employees_an_update_touches_one_card(site, visit):
     """Measured in touched DOM, not in time: what is not touched costs nothing."""
     changes.set_platform(site.store, ENGINEER, "Large", lambda p: replace(
