@@ -17,6 +17,7 @@ from operator_cli.commands import Context, iw, json_option
 from operator_cli.output import ago, brief, console, plain, show_json, table
 from state_repo import changes as documents
 from state_repo.documents import Freeze, Review
+from state_repo.forge import WEBHOOK_SECRET
 from state_repo.parsing import DocumentError
 from state_repo.review import Changes
 
@@ -60,7 +61,7 @@ def forge(obj: Context, as_machine: bool) -> None:
     if found is None:
         raise click.ClickException("the reconciler runs without it: start it again (make run)")
     message = {"webhook": f"{obj.instance.app_url}/webhooks/forge",
-               "webhook_secret_file": str(obj.instance.secrets_path / "forge-webhook")}
+               "webhook_secret_file": str(obj.instance.secrets_path / WEBHOOK_SECRET)}
     if as_machine:
         return show_json(found | message)
     if found["problem"]:

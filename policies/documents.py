@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterator
 
-from state_repo.documents import Employee, Platform, Resources, Violation
+from state_repo.documents import Employee, Platform, Resources, Violation, skill_path
 from state_repo.snapshot import CustomerView
 
 Rule = Callable[[CustomerView], Iterator[Violation]]
@@ -59,6 +59,17 @@ def models(view: CustomerView) -> Iterator[Violation]:
             yield Violation(employee.path, 0, "spec.model.name",
                             f"is {employee.model.name!r}, and there is no such model",
                             f"write one of: {', '.join(sorted(view.platform.models))}")
+
+
+def skills(view: CustomerView) -> Iterator[Violation]:
+    """Skills that the catalogue holds."""
+    for employee in _present(view):
+        for name in employee.skills:
+            if name not in view.platform.skills:
+                there = ", ".join(sorted(view.platform.skills)) or "(there is none)"
+                yield Violation(employee.path, 0, "spec.skills", f"names {name!r}, and the "
+                                f"catalogue has no such skill, but: {there}",
+                                f"remove {name}, or add {skill_path(name)}")
 
 
 def plan(view: CustomerView) -> Iterator[Violation]:
@@ -128,7 +139,8 @@ def room(view: CustomerView) -> Iterator[Violation]:
                         "(spec.network.subnet)", view.customer.max_employees - fits)
 
 
-CUSTOMER_RULES: tuple[Rule, ...] = (seats, sizes, owners, models, plan, subnet, room)
+CUSTOMER_RULES: tuple[Rule, ...] = (seats, sizes, owners, models, skills, plan, subnet,
+                                    room)
 
 
 def check_customer(view: CustomerView) -> list[Violation]:

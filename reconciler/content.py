@@ -40,6 +40,8 @@ _STATUS = {workspace.PathRefused: (400, "path_refused"), workspace.NotFound: (40
 class Content:
     def __init__(self, reconciler: Reconciler) -> None:
         self._r = reconciler
+        # Where a reader is, by company and document: (page, of).
+        self._reading: dict[tuple[str, str], tuple[int, int]] = {}
 
     def rules(self) -> list[RuleFactory]:
         employee, customer = "/v1/employees/<employee>", "/v1/customers/<customer>"
@@ -59,6 +61,9 @@ class Content:
             Rule(f"{customer}/knowledge", endpoint=self.documents, methods=["GET"]),
             Rule(f"{customer}/knowledge/search", endpoint=self.search, methods=["GET"]),
             Rule(f"{customer}/knowledge/content", endpoint=self.read_document, methods=["GET"]),
+            Rule(f"{customer}/knowledge/versions", endpoint=self.versions, methods=["GET"]),
+            Rule(f"{customer}/knowledge/restore", endpoint=self.restore_version,
+                 methods=["POST"]),
             Rule(f"{customer}/knowledge/text", endpoint=self.read_text, methods=["GET"]),
             Rule(f"{customer}/knowledge/content", endpoint=self.put_document, methods=["PUT"]),
             Rule(f"{customer}/knowledge/text", endpoint=self.read_again, methods=["POST"]),
@@ -134,8 +139,12 @@ class Content:
                               "volume_limit_bytes": self._storage().employee_mb << 20})
 
     def documents(self, request: Request, customer: str) -> Response:
-        found = self._knowledge(customer).list()
-        return _json({"documents": [asdict(d) for d in found],
+        knowledge = self._knowledge(customer)
+        found, earlier = knowledge.list(), knowledge.version_counts()
+        return _json({"documents": [asdict(d) | {
+                          "versions": earlier.get(d.name, 0),
+                          "page": self._reading.get((customer, d.name)) if (
+                              d.state == "reading") else None} for d in found],
                       "bytes": sum(d.size for d in found),
                       "max_bytes": self._storage().knowledge_mb << 20,
                       "max_document_bytes": MOST_DOCUMENT, "readable": sorted(kinds.ENDINGS)})
@@ -145,8 +154,22 @@ class Content:
         return _json({"matches": [asdict(m) for m in found]})
 
     def read_document(self, request: Request, customer: str) -> Response:
-        entry, file = self._knowledge(customer).open(_path(request, name="name"))
+        name = _path(request, name="name")
+        if "version" in request.args:
+            size, earlier = self._knowledge(customer).open_version(name, _version(request))
+            return _stream(earlier, size, None, name)
+        entry, file = self._knowledge(customer).open(name)
         return _stream(file, entry.size, entry.etag, entry.name)
+
+    def versions(self, request: Request, customer: str) -> Response:
+        found = self._knowledge(customer).versions(_path(request, name="name"))
+        return _json({"versions": [asdict(version) for version in found]})
+
+    def restore_version(self, request: Request, customer: str) -> Response:
+        made = self._knowledge(customer).restore(
+            _path(request, name="name"), _version(request), request.args.get("by", ""),
+            datetime.now(UTC), MOST_DOCUMENT, self._storage().knowledge_mb << 20)
+        return _json(asdict(made))
 
     def read_text(self, request: Request, customer: str) -> Response:
         text = self._knowledge(customer).text(_path(request, name="name"))
@@ -165,7 +188,8 @@ class Content:
 
     def remove_document(self, request: Request, customer: str) -> Response:
         self._knowledge(customer).remove(_path(request, name="name"))
-        return _json({"removed": _path(request, name="name")})
+        backup = self._r.world.backup_of_knowledge(customer)
+        return _json({"removed": _path(request, name="name"), "backup": backup})
 
     # ---- small things ------------------------------------------------------------------------
 
@@ -177,7 +201,11 @@ class Content:
         return Workspace(root, UID, UID, MOST_FILE, self._storage().employee_mb << 20)
 
     def _knowledge(self, customer: str) -> Knowledge:
-        return Knowledge(volume_folder(self._r.instance.knowledge_volume(customer)))
+        def at(name: str, page: int, of: int) -> None:
+            while len(self._reading) >= 1000:
+                self._reading.pop(next(iter(self._reading)), None)
+            self._reading[customer, name] = (page, of)
+        return Knowledge(volume_folder(self._r.instance.knowledge_volume(customer)), at)
 
 
 def answer_to(error: StackError) -> Response:
@@ -215,6 +243,13 @@ def _path(request: Request, default: str | None = None, name: str = "path") -> s
     if found is None:
         raise BadRequest(f"{name}: name it in the query, as ?{name}=…")
     return found
+
+
+def _version(request: Request) -> int:
+    found = request.args.get("version", "")
+    if not re.fullmatch(r"[0-9]{1,9}", found):
+        raise BadRequest("version: name it in the query, as ?version=3")
+    return int(found)
 
 
 def _header(request: Request, name: str) -> str | None:

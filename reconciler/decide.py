@@ -14,13 +14,14 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from reconciler.allowed import corruption, stops_only
-from state_repo.documents import Customer, Employee, Platform
+from state_repo.documents import Customer, Employee, Platform, Skill
 from state_repo.snapshot import CustomerState, Snapshot
 
 PLATFORM = "platform"
 REFRESH_EVERY = timedelta(hours=6)
 Cause = Literal["commit", "drift", "retry", "refresh"]
 _NOBODY: frozenset[str] = frozenset()
+_NO_SKILLS: Mapping[str, Skill] = {}
 
 
 def stack_of(customer: str) -> str:
@@ -148,14 +149,24 @@ def is_expired(employee: Employee, grace_days: int, now: datetime) -> bool:
 
 
 def digest_of(state: CustomerState, platform: str, kept: frozenset[str], grace_days: int,
-              now: datetime, lost: frozenset[str] = _NOBODY) -> str:
+              now: datetime, lost: frozenset[str] = _NOBODY,
+              skills: Mapping[str, Skill] = _NO_SKILLS) -> str:
     """What a customer's stack depends on, as 16 hex digits: its documents (git's own tree hash),
-    the platform's part, the vanished and the lost employees, and whose grace is over."""
+    the platform's part, the skills that its employees were given, the vanished and the lost
+    employees, and whose grace is over."""
     expired = sorted(e.id for e in state.employees.values() if is_expired(e, grace_days, now))
     parts = [state.digest, platform, *sorted(kept), "expired", *expired]
     if lost:
         parts += ["lost", *sorted(lost)]
+    if given := given_skills(state, skills):
+        parts += ["skills", *given]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def given_skills(state: CustomerState, skills: Mapping[str, Skill]) -> list[str]:
+    """The skills that a customer's employees were given, each with its digest."""
+    given = {name for employee in state.employees.values() for name in employee.skills}
+    return [f"{name} {skills[name].digest}" for name in sorted(given & skills.keys())]
 
 
 def kept_of(state: CustomerState, ran: Wanted | None, unknown: Collection[str], grace_days: int,
@@ -311,7 +322,7 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
     else:
         consider(PLATFORM, platform_digest, snapshot.commit)
     taken = claimed_twice(snapshot, owners or {})
-    grace = snapshot.platform.grace_days
+    grace, skills = snapshot.platform.grace_days, snapshot.platform.skills
     for customer, state in snapshot.customers.items():
         if freeze := snapshot.freeze_of(customer, now):
             held[customer] = str(freeze)
@@ -332,13 +343,13 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
             if was is not None and stops_only(was.state, state):
                 kept[customer], lost[customer] = was.kept, was.lost
                 consider(stack_of(customer), digest_of(state, platform_digest, was.kept, grace,
-                                                       now, was.lost), snapshot.commit)
+                                                       now, was.lost, skills), snapshot.commit)
             continue
         kept[customer] = kept_of(state, was, unknown.get(customer, ()), grace, now)
         lost[customer] = (seen.lost.get(customer, _NOBODY) if seen.lost is not None
                           else was.lost if was else _NOBODY)
         consider(stack_of(customer), digest_of(state, platform_digest, kept[customer], grace, now,
-                                               lost[customer]), snapshot.commit)
+                                               lost[customer], skills), snapshot.commit)
     for stack in applied:
         gone = customer_of(stack)
         if gone is None or gone in snapshot.customers:

@@ -72,7 +72,7 @@ class Reconciler:
                            self.boost)
         self.rest = Rest(instance, self.fleet.asleep(), self.fleet.mark_asleep, world.guard)
         self.storage = StorageWatch(instance, self._tell_of_storage)
-        world.asleep, world.tell = self._standing_still, self._tell_of_files
+        world.asleep, world.tell = self._standing_still, self._tell_of_employee
         applied = status.applied()
         self.book = Book(self.outbox, store, applied, status.owners(), _now())
         for wanted in self.book.wanted().values():
@@ -188,10 +188,10 @@ class Reconciler:
     def _tell_of_storage(self, employee: str, customer: str, message: str) -> None:
         self.outbox.event("Storage", message, customer, employee)
 
-    def _tell_of_files(self, employee: str, message: str) -> None:
+    def _tell_of_employee(self, kind: str, employee: str, message: str) -> None:
         customer = next((c for c, made in self.book.wanted().items()
                          if employee in made.state.employees), None)
-        self.outbox.event("InTheWay", message, customer, employee)
+        self.outbox.event(kind, message, customer, employee)
 
     def _tell_of_workers(self, message: str) -> None:
         log.error("%s", message)
@@ -441,12 +441,16 @@ class Reconciler:
         ran_state = ran.state if ran else None
         subnets = self.store.view(action.revision, made.state.id).other_subnets
 
-        def judged(state: CustomerState) -> list[Violation]:
-            return check_customer(CustomerView(made.platform, state.customer, state.employees,
+        def judged(state: CustomerState, platform: Platform) -> list[Violation]:
+            return check_customer(CustomerView(platform, state.customer, state.employees,
                                                subnets, state.lessons))
 
+        # A skill that is gone is worse than before, whatever the documents say.
+        before = judged(ran.state, replace(made.platform, skills=ran.platform.skills)
+                        ) if ran else []
+
         def worse(state: CustomerState) -> list[Violation]:
-            return worsened(judged(ran_state) if ran_state else [], judged(state))
+            return worsened(before, judged(state, made.platform))
         found = corruption(made.state) or worse(made.state)
         if not found:
             return made, None
@@ -521,7 +525,8 @@ class Reconciler:
     # ---- small things ------------------------------------------------------------------------
 
     def platform_digest(self, platform: Platform) -> str:
-        text = repr(platform) + self.world.program_digest
+        """Of what all stacks depend on. (Skills are of those who were given them.)"""
+        text = repr(replace(platform, skills={})) + self.world.program_digest
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _most_cpus(self) -> float:

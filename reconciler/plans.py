@@ -26,6 +26,7 @@ from reconciler.decide import (
     Wanted,
     customer_of,
     decide,
+    given_skills,
     is_expired,
     kept_of,
     stack_of,
@@ -111,9 +112,14 @@ class Planner:
     def _stacks(self, before: Snapshot, after: Snapshot) -> list[StackPlan]:
         everybody = self._r.platform_digest(before.platform) != self._r.platform_digest(
             after.platform)
+
+        def skills(of: Snapshot, name: str) -> list[str]:
+            return given_skills(of.customers[name], of.platform.skills)
+
         touched = [name for name, state in after.customers.items()
                    if everybody or name not in before.customers
-                   or before.customers[name].digest != state.digest]
+                   or before.customers[name].digest != state.digest
+                   or skills(before, name) != skills(after, name)]
         now = datetime.now(UTC)
         was, decision = self._decide(before, now), self._decide(after, now)
         gone = [StackPlan(stack_of(name), notes=(

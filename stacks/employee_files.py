@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from stacks.providers.docker_api import NotFound as NoVolume
 from stacks.providers.docker_api import client, speaking
 from stacks.providers.servicer import Inputs, Kind
 from stacks.secret_files import as_written, remove_secret, resolved
-from stacks.workspace import NotFound, Workspace
+from stacks.workspace import NotFound, PathRefused, Workspace
 from state_repo.instance import Instance
 
 UID = 10001
 _CONFIG, _MARK = "state/openclaw.json", "state/.instantworker"
+_SKILLS = "state/skills"
 _MOST = 4 * 1024 * 1024
 _NOT_YET = "Its place is still being set up. Try again in a few seconds."
 _MARKUP = re.compile(r"instantworker:\s*(?=begin|end)", re.IGNORECASE)
@@ -46,18 +48,19 @@ def volume_folder(volume: str) -> Path:
 
 
 class EmployeeFiles(Kind):
-    """`config`, `managed`, `replaced` and `once` are an `identity.Identity`; `generation` grows
-    with each retry, so that a retry writes everything anew."""
+    """`config`, `managed`, `replaced`, `once` and `skills` are an `identity.Identity`;
+    `generation` grows with each retry, so that a retry writes everything anew."""
 
     token = "instantworker:employee:Files"
     properties = frozenset({"employee", "volume", "config", "managed", "replaced", "once",
-                            "generation"})
-    in_place = frozenset({"config", "managed", "replaced", "once", "generation"})
+                            "skills", "generation"})
+    in_place = frozenset({"config", "managed", "replaced", "once", "skills", "generation"})
 
-    def __init__(self, instance: Instance, tell: Callable[[str, str], None] = lambda *_: None
-                 ) -> None:
-        """`tell(employee, message)`: what was found in the way."""
-        self._instance, self._tell = instance, tell
+    def __init__(self, instance: Instance, tell: Callable[[str, str], None] = lambda *_: None,
+                 let_end: Callable[[str], None] = lambda _: None) -> None:
+        """`tell(employee, message)`: what was found in the way. `let_end(employee)`: waits while
+        it is at work: a new configuration fails the turn that goes on."""
+        self._instance, self._tell, self._let_end = instance, tell, let_end
 
     def create(self, inputs: Inputs) -> str:
         root = volume_folder(inputs["volume"])
@@ -71,8 +74,12 @@ class EmployeeFiles(Kind):
         for path, text in inputs["once"].items():
             if _text(files, f"workspace/{path}") is None:
                 _write(files, f"workspace/{path}", text)
+        _write_skills(files, inputs["skills"])
+        config, found = resolved(self._instance, inputs["config"]), _text(files, _CONFIG)
+        if found is not None and not _holds(found, config):
+            self._let_end(inputs["employee"])
         # Last: a gateway that waits for it finds everything else in place.
-        _write(files, _CONFIG, resolved(self._instance, inputs["config"]))
+        _write(files, _CONFIG, config)
         _write(files, _MARK, _digest(inputs))
         return inputs["employee"]
 
@@ -96,7 +103,8 @@ class EmployeeFiles(Kind):
         not keep us from writing it."""
         ours = [f"workspace/{path}" for kind in ("managed", "replaced", "once")
                 for path in inputs[kind]]
-        for path in (*ours, _CONFIG, _MARK):
+        skills = [_skill(name) for name in inputs["skills"]]
+        for path in (*ours, *skills, _CONFIG, _MARK):
             for aside in files.make_way(path):
                 self._tell(inputs["employee"], f"something lay in the way of {path} in the files "
                            f"of {inputs['employee']}; it was moved to {aside}")
@@ -135,6 +143,22 @@ def _unmarked(text: str) -> str:
     """Text of people and agents can't speak our markup: whatever would open or end a comment of
     ours is spelled so that it does not."""
     return _MARKUP.sub("instantworker ", text)
+
+
+def _skill(name: str) -> str:
+    """Where the gateway looks for skills that are its own and not the agent's: nothing that the
+    agent runs can write there (`walls.py` in its image)."""
+    return f"{_SKILLS}/{name}/SKILL.md"
+
+
+def _write_skills(files: Workspace, skills: Mapping[str, str]) -> None:
+    """The gateway sees a skill that comes, changes or goes by itself, before its next turn."""
+    for name, text in skills.items():
+        _write(files, _skill(name), text)
+    with suppress(NotFound, PathRefused):  # none yet, or something else lies there
+        for entry in files.list(_SKILLS).entries:
+            if entry.name not in skills:
+                files.delete(entry.path)
 
 
 def _write(files: Workspace, path: str, text: str) -> None:

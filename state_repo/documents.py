@@ -2,12 +2,13 @@
 
 One file a document (`platform.yaml`, `customers/<customer>/customer.yaml`,
 `customers/<customer>/employees/<employee>.yaml`). `parsing` reads and writes their YAML,
-`schema` publishes their JSON Schema.
+`schema` publishes their JSON Schema. Skills (`skills/<skill>/SKILL.md`) are Markdown, which
+`skills` reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
@@ -17,6 +18,10 @@ EmployeeState = Literal["warm", "running", "paused", "retired"]
 LessonState = Literal["approved", "rejected"]
 Interval = Literal["month", "year"]
 PLATFORM_PATH = "platform.yaml"
+SKILLS_FOLDER = "skills"
+# What an employee works with, by the names under which its agent knows them.
+TOOLS = ("read", "write", "edit", "apply_patch", "ls", "exec", "process", "browser", "web_fetch",
+         "memory_get", "memory_search", "session_status", "automations")
 
 
 def customer_path(customer: str) -> str:
@@ -25,6 +30,10 @@ def customer_path(customer: str) -> str:
 
 def employee_path(customer: str, employee: str) -> str:
     return f"customers/{customer}/employees/{employee}.yaml"
+
+
+def skill_path(skill: str) -> str:
+    return f"{SKILLS_FOLDER}/{skill}/SKILL.md"
 
 
 def lesson_path(customer: str, lesson: str) -> str:
@@ -183,6 +192,32 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
+class Skill:
+    """How a kind of work is done: what employees that are given it read when it comes up.
+
+    `uses`: the tools that it works with. `example`: a task to try it with. `text`: the whole
+    file, as employees get it. `digest`: of the text, 16 hex digits.
+    """
+
+    name: str
+    description: str
+    version: str
+    uses: tuple[str, ...]
+    example: str
+    text: str
+    digest: str
+
+    @property
+    def path(self) -> str:
+        return skill_path(self.name)
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.name.replace("-", " ").capitalize()
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkPool:
     """Customers' subnets are taken from `pool` (CIDR), each of `prefix_length`."""
 
@@ -313,7 +348,8 @@ class Platform:
     """`images`: by part (employee, model-proxy, edge, dns, monitoring), each by digest.
     `models`: what is offered, by the name that employees use. `plans`: what can be bought, by id,
     in the order in which it is shown. `warm_per_customer`: booted blanks kept ready for each
-    customer that has a free seat."""
+    customer that has a free seat. `skills`: the catalogue by name, out of its own files and not
+    of platform.yaml."""
 
     images: dict[str, str]
     network: NetworkPool = field(default_factory=NetworkPool)
@@ -331,6 +367,7 @@ class Platform:
     grace_days: int = 14
     freeze: Freeze | None = None
     ignore_differences: tuple[IgnoredDifference, ...] = ()
+    skills: Mapping[str, Skill] = field(default_factory=dict)
 
     @property
     def path(self) -> str:

@@ -14,6 +14,7 @@ from state_repo import StateRepoError
 
 Kind = Literal["github", "gitlab", "gitea", "forgejo"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+TOKEN, WEBHOOK_SECRET = "forge-token", "forge-webhook"  # files below <data>/secrets
 _SCP = re.compile(r"(?:[^@/]+@)?([^:/]+):(?!//)(.+)")  # git@host:owner/name.git
 
 
@@ -49,8 +50,12 @@ class ForgeAddress:
 
     @property
     def requests_page(self) -> str:
-        return f"{self.page}/" + {"github": "pulls", "gitlab": "-/merge_requests"}.get(
-            self.kind, "pulls")
+        return f"{self.page}/{'-/merge_requests' if self.kind == 'gitlab' else 'pulls'}"
+
+    def as_json(self) -> dict[str, str]:
+        """What pages and `iw` tell of it."""
+        return {"kind": self.kind, "noun": self.noun, "page": self.page,
+                "requests_page": self.requests_page}
 
     def new_request(self, branch: str) -> str:
         """The page that makes a request of a branch."""

@@ -4,6 +4,7 @@
     customers/<customer>/customer.yaml
     customers/<customer>/employees/<employee>.yaml
     customers/<customer>/lessons/<lesson>.yaml
+    skills/<skill>/SKILL.md
     README.md, .gitignore        for people
 
 Trees are given as git has them: a name, a mode and whether the entry is a folder; nothing is read.
@@ -15,7 +16,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 
-from state_repo.documents import PLATFORM_PATH, Violation
+from state_repo.documents import PLATFORM_PATH, SKILLS_FOLDER, Violation
 
 FOR_PEOPLE = ("README.md", ".gitignore")
 FOLDERS = ("employees", "lessons")
@@ -29,7 +30,7 @@ def misplaced_at_root(tree: Tree) -> Iterator[Violation]:
     """What does not belong at the root."""
     yield from _bounded("", tree)
     for name, (_, mode) in tree.items():
-        if name == "customers":
+        if name in ("customers", SKILLS_FOLDER):
             yield from _sort(name, mode, folder=True)
         elif name in (PLATFORM_PATH, *FOR_PEOPLE):
             yield from _sort(name, mode, folder=False)
@@ -39,14 +40,7 @@ def misplaced_at_root(tree: Tree) -> Iterator[Violation]:
 
 def misplaced_customers(tree: Tree) -> Iterator[Violation]:
     """What does not belong into customers/."""
-    yield from _bounded("customers", tree)
-    for name, (_, mode) in tree.items():
-        path = f"customers/{name}"
-        if not _ID.fullmatch(name) or len(name) > 30:
-            yield Violation(_shown(path), 0, "-", "is no customer's id", "name folders here by "
-                            "ids: a-z, 0-9 and single hyphens, a letter first, at most 30")
-        else:
-            yield from _sort(path, mode, folder=True)
+    return _misplaced_folders("customers", tree, "customer's id", "ids", 30)
 
 
 def misplaced_in(customer: str, tree: Tree) -> Iterator[Violation]:
@@ -75,6 +69,36 @@ def misplaced_documents(folder: str, tree: Tree) -> Iterator[Violation]:
             yield from _sort(path, mode, folder=False)
 
 
+def misplaced_skills(tree: Tree) -> Iterator[Violation]:
+    """What does not belong into skills/."""
+    return _misplaced_folders(SKILLS_FOLDER, tree, "skill's name", "skills", 40)
+
+
+def misplaced_in_skill(skill: str, tree: Tree) -> Iterator[Violation]:
+    """What does not belong into one skill's folder."""
+    path = f"{SKILLS_FOLDER}/{skill}"
+    if "SKILL.md" not in tree:
+        yield Violation(path, 0, "-", "holds no SKILL.md", "add it, or remove the folder")
+    for name, (_, mode) in tree.items():
+        if name == "SKILL.md":
+            yield from _sort(f"{path}/{name}", mode, folder=False)
+        else:
+            yield Violation(_shown(f"{path}/{name}"), 0, "-", "is no part of a skill here",
+                            "write what it says into SKILL.md: employees get that file alone")
+
+
+def _misplaced_folders(parent: str, tree: Tree, what: str, by: str, longest: int
+                       ) -> Iterator[Violation]:
+    yield from _bounded(parent, tree)
+    for name, (_, mode) in tree.items():
+        path = f"{parent}/{name}"
+        if not _ID.fullmatch(name) or len(name) > longest:
+            yield Violation(_shown(path), 0, "-", f"is no {what}", f"name folders here by {by}: "
+                            f"a-z, 0-9 and single hyphens, a letter first, at most {longest}")
+        else:
+            yield from _sort(path, mode, folder=True)
+
+
 def _sort(path: str, mode: int, *, folder: bool) -> Iterator[Violation]:
     if mode == _LINK:
         yield Violation(path, 0, "-", "is a symbolic link", "put the document itself there")
@@ -88,8 +112,8 @@ def _sort(path: str, mode: int, *, folder: bool) -> Iterator[Violation]:
 def _unknown(path: str, mode: int) -> Violation:
     found = next(_sort(path, mode, folder=stat.S_ISDIR(mode)), None)
     return found or Violation(_shown(path), 0, "-", "is no path of the state repo", "it holds "
-                              "platform.yaml and customers/<id>/ with customer.yaml, employees/ "
-                              "and lessons/; keep other files elsewhere")
+                              "platform.yaml, skills/<name>/SKILL.md, and customers/<id>/ with "
+                              "customer.yaml, employees/ and lessons/; keep other files elsewhere")
 
 
 def _bounded(path: str, tree: Tree) -> Iterator[Violation]:

@@ -10,7 +10,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date, datetime
 from functools import cache, partial
 from ipaddress import IPv4Address
@@ -45,7 +45,7 @@ from state_repo.documents import (
     Storage,
     Violation,
 )
-from state_repo.schema import SCHEMAS, schema_for
+from state_repo.schema import schema_for
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
@@ -74,9 +74,9 @@ def parse(text: str, path: str) -> Document:
     if problems:
         raise DocumentError(tuple(problems))
     kind = values.get("kind") if isinstance(values, dict) else None
-    if not isinstance(kind, str) or kind not in SCHEMAS:
+    if not isinstance(kind, str) or kind not in _BUILD:
         raise DocumentError((Violation(path, lines.get(("kind",), 1), "kind",
-                                       f"is {kind!r}", f"write one of {', '.join(SCHEMAS)}"),))
+                                       f"is {kind!r}", f"write one of {', '.join(_BUILD)}"),))
     if problems := [Violation(path, lines.get(at, 1), _field(at), f"is {value}, no finite number",
                               "write a plain number") for at, value in _not_finite(values, ())]:
         raise DocumentError(tuple(problems))
@@ -85,6 +85,23 @@ def parse(text: str, path: str) -> Document:
     if found:
         raise DocumentError(tuple(sorted(set(found), key=lambda v: (v.line, v.field, v.message))))
     return _BUILD[kind](values)
+
+
+def checked(text: str, path: str, kind: str, first_line: int = 1) -> dict[str, Any]:
+    """The values of YAML that is a part of a file, from its line `first_line` on; by the schema
+    of `kind`.
+
+    Raises:
+        DocumentError: with every error of it.
+    """
+    values, lines, problems = _read(text, path)
+    if not problems:
+        problems = [_explain(error, path, lines)
+                    for error in _validator(kind).iter_errors(values)]
+    if problems:
+        raise DocumentError(tuple(replace(v, line=v.line + first_line - 1) for v in sorted(
+            set(problems), key=lambda v: (v.line, v.field, v.message))))
+    return dict(values)
 
 
 def values_of(document: Document) -> dict[str, Any]:
@@ -437,7 +454,7 @@ def _plain_ignored(ignored: tuple[IgnoredDifference, ...]) -> dict[str, Any]:
         for one in ignored]}
 
 
-_BUILD: dict[str, Any] = {"Employee": _employee, "Customer": _customer, "Platform": _platform,
+_BUILD: dict[str, Any] = {"Platform": _platform, "Customer": _customer, "Employee": _employee,
                           "Lesson": _lesson}
 _PLAIN: dict[str, Any] = {"Employee": _plain_employee, "Customer": _plain_customer,
                           "Platform": _plain_platform, "Lesson": _plain_lesson}

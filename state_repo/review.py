@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from state_repo import StateRepoError
-from state_repo.documents import PLATFORM_PATH
+from state_repo.documents import PLATFORM_PATH, SKILLS_FOLDER
 from state_repo.git_door import GitDoor, GitError
 from state_repo.parsing import MAX_BYTES, DocumentError, parse, values_of
 from state_repo.store import Author, CommitInfo, ConflictError, Store
@@ -107,6 +107,8 @@ class Changes:
         Raises:
             GitError: the remote does not answer, or refuses.
         """
+        if self._git.remote is None:
+            return  # what is here came from nowhere else, and is not gone
         there, here = self._git.heads(), set(self.names())
         for name in here - there.keys():
             with contextlib.suppress(NoChangeError, ConflictError):
@@ -248,7 +250,7 @@ class Changes:
 
 def is_protected(paths: Iterable[str]) -> bool:
     """Whether a change of these needs a second engineer: what holds for every customer."""
-    return PLATFORM_PATH in paths
+    return any(path == PLATFORM_PATH or path.startswith(f"{SKILLS_FOLDER}/") for path in paths)
 
 
 def _flat(text: str | None, path: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from state_repo.documents import (
     API_VERSION,
+    TOOLS,
     Model,
     OfferedModel,
     Plan,
@@ -235,6 +236,32 @@ def _platform() -> dict[str, Any]:
     return _document("Platform", spec, None)
 
 
+def _skill() -> dict[str, Any]:
+    """The front matter of a SKILL.md, as https://agentskills.io/specification has it, with what
+    it leaves open: `metadata`, and the names of tools."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": "InstantWorker Skill", **_object({
+                "name": ID | {"description": "Its folder's name: a-z, 0-9 and single hyphens."},
+                "description": {"type": "string", "minLength": 1, "maxLength": 1024,
+                                "pattern": "^[^\\x00-\\x1f\\x7f<>]+$", "description":
+                                "One line: what it does, and when to use it; no < or >."},
+                "license": NAME | {"description": "One line."},
+                "allowed-tools": {
+                    "type": "string", "maxLength": 300, "description":
+                        f"What it works with, separated by spaces, of: {' '.join(TOOLS)}.",
+                    "pattern": f"^({'|'.join(TOOLS)})( ({'|'.join(TOOLS)}))*$"},
+                "metadata": _object({
+                    "version": {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+){0,2}$",
+                                "maxLength": 20,
+                                "description": "In quotes, such as \"1.0\"; a new one for each "
+                                               "change."},
+                    "example": {"type": "string", "minLength": 1, "maxLength": 500, "pattern":
+                                "^[^\\x00-\\x1f\\x7f]+$", "description":
+                                "One line: a task to try it with."},
+                }, ("version", "example")),
+            }, ("name", "description", "allowed-tools", "metadata"))}
+
+
 def _document(kind: str, spec: dict[str, Any], metadata: dict[str, Any] | None) -> dict[str, Any]:
     properties: dict[str, Any] = {"apiVersion": {"const": API_VERSION}, "kind": {"const": kind}}
     if metadata is not None:
@@ -245,7 +272,7 @@ def _document(kind: str, spec: dict[str, Any], metadata: dict[str, Any] | None) 
 
 
 SCHEMAS = {"Platform": _platform(), "Customer": _customer(), "Employee": _employee(),
-           "Lesson": _lesson()}
+           "Lesson": _lesson(), "Skill": _skill()}
 
 
 def schema_for(kind: str) -> dict[str, Any]:

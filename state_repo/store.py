@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,21 +31,25 @@ from gitdb.util import bin_to_hex, hex_to_bin
 from state_repo import StateRepoError, layout
 from state_repo.documents import (
     PLATFORM_PATH,
+    SKILLS_FOLDER,
     Customer,
     Document,
     Employee,
     Lesson,
     Platform,
+    Skill,
     Violation,
     customer_path,
     employee_path,
     lesson_path,
+    skill_path,
     worsened,
 )
 from state_repo.git_door import BRANCH, GitDoor, GitError, flocked
 from state_repo.instance import Instance
 from state_repo.objects import Entries, Files, Objects
 from state_repo.parsing import DocumentError, dump, parse
+from state_repo.skills import parse_skill
 from state_repo.snapshot import CustomerState, CustomerView, Snapshot
 
 log = logging.getLogger(__name__)
@@ -107,7 +111,8 @@ class Store:
         self.path, self._rules, self._door = path, rules, GitDoor(path, remote)
         self.objects = Objects(path)
         self._guard = threading.RLock()
-        self._documents: dict[tuple[str, bytes], Document | tuple[Violation, ...]] = {}
+        self._documents: dict[tuple[str, bytes], Document | Skill | tuple[Violation, ...]] = {}
+        self._catalogues: dict[bytes, tuple[Mapping[str, Skill], tuple[Violation, ...]]] = {}
         self._states: dict[tuple[str, bytes], CustomerState] = {}
         self._snapshot: Snapshot | None = None
 
@@ -195,7 +200,7 @@ class Store:
             return self._state(customer, sha)
 
     def platform(self, commit: str | None = None) -> Platform:
-        """The platform's document alone, of the newest commit by default.
+        """The platform's document and the skills alone, of the newest commit by default.
 
         Raises:
             DocumentError: it is missing or wrong.
@@ -430,8 +435,11 @@ class Store:
             found = self._worse_for(customer, head, root, own=customer_path(customer) in files)
         else:
             self._platform(self.objects.entries(root))
-            found = [] if PLATFORM_PATH not in files else [
-                v for name in self._customers_at(root) for v in self._worse_for(name, head, root)]
+            found = self._worse_skills(self.objects.tree_of(head) if head else None, root)
+            if any(path == PLATFORM_PATH or path.startswith(f"{SKILLS_FOLDER}/")
+                   for path in files):
+                found += [v for name in self._customers_at(root)
+                          for v in self._worse_for(name, head, root)]
         if found:
             raise RejectedError(found)
 
@@ -506,18 +514,26 @@ class Store:
             if misplaced := self._misplaced(root, before):
                 return misplaced
             self._platform(entries)
-            same = before is not None and self.objects.entries(before).get(
-                PLATFORM_PATH) == entries.get(PLATFORM_PATH)
+            was = self.objects.entries(before) if before is not None else {}
+            same = before is not None and all(
+                was.get(name) == entries.get(name) for name in (PLATFORM_PATH, SKILLS_FOLDER))
             known = self.customers(old) if old and same else {}
-            return [v for name, digest in self.customers(new).items()
-                    if known.get(name) != digest
-                    for v in self._worse_for(name, old, root, own=known.get(name) != digest)]
+            return self._worse_skills(before, root) + [
+                v for name, digest in self.customers(new).items() if known.get(name) != digest
+                for v in self._worse_for(name, old, root, own=known.get(name) != digest)]
+
+    def _worse_skills(self, before: bytes | None, root: bytes) -> list[Violation]:
+        """What is wrong with the skills of a tree, and was not in the tree `before`."""
+        def wrong(tree: bytes | None) -> tuple[Violation, ...]:
+            entries = self.objects.entries(tree) if tree else {}
+            return self._catalogue(entries)[1]
+        return worsened(wrong(before), wrong(root))
 
     def _misplaced(self, root: bytes, before: bytes | None) -> list[Violation]:
         """Paths that do not belong here, of all that differs from the tree `before`; no document
         is read."""
         entries = self.objects.entries(root)
-        found = [*layout.misplaced_at_root(entries)]
+        found = [*layout.misplaced_at_root(entries)]  # of what is in skills/ see `_catalogue`
         if found or "customers" not in entries:
             return found
         customers = self.objects.entries(entries["customers"][0])
@@ -560,13 +576,14 @@ class Store:
 
     # ---- documents ---------------------------------------------------------------------------
 
-    def _document(self, path: str, blob: bytes) -> Document | tuple[Violation, ...]:
+    def _document(self, path: str, blob: bytes) -> Document | Skill | tuple[Violation, ...]:
         key = (path, blob)
         if key not in self._documents:
             if len(self._documents) > 50_000:
                 self._documents.clear()
             try:
-                self._documents[key] = parse(self.objects.read_document(blob).decode(), path)
+                read = parse_skill if path.startswith(f"{SKILLS_FOLDER}/") else parse
+                self._documents[key] = read(self.objects.read_document(blob).decode(), path)
             except UnicodeDecodeError as error:
                 self._documents[key] = (Violation(path, 1, "-", f"is no UTF-8 text ({error})",
                                                   "save it as UTF-8"),)
@@ -582,9 +599,40 @@ class Store:
                 {PLATFORM_PATH: root[PLATFORM_PATH]})))
         document = self._document(PLATFORM_PATH, root[PLATFORM_PATH][0])
         if isinstance(document, Platform):
-            return document
+            skills, _ = self._catalogue(root)
+            return replace(document, skills=skills) if skills else document
         raise DocumentError(document if isinstance(document, tuple) else (
             Violation(PLATFORM_PATH, 1, "kind", "is no Platform", "write kind: Platform"),))
+
+    def _catalogue(self, root: Entries) -> tuple[Mapping[str, Skill], tuple[Violation, ...]]:
+        """The skills of a tree by name, and what is wrong there; what can't be read is left out:
+        it holds those alone who were given it."""
+        entry = root.get(SKILLS_FOLDER)
+        if entry is None or not stat.S_ISDIR(entry[1]):
+            return {}, ()
+        if entry[0] not in self._catalogues:
+            if len(self._catalogues) > 64:
+                self._catalogues.clear()
+            self._catalogues[entry[0]] = self._read_catalogue(self.objects.entries(entry[0]))
+        return self._catalogues[entry[0]]
+
+    def _read_catalogue(self, tree: Entries) -> tuple[dict[str, Skill], tuple[Violation, ...]]:
+        violations = list(layout.misplaced_skills(tree))
+        misplaced = {violation.path.rpartition("/")[2] for violation in violations}
+        skills: dict[str, Skill] = {}
+        for name, (folder, _) in sorted(tree.items()):
+            if name in misplaced:
+                continue
+            entries = self.objects.entries(folder)
+            if wrong := list(layout.misplaced_in_skill(name, entries)):
+                violations += wrong
+                continue
+            document = self._document(skill_path(name), entries["SKILL.md"][0])
+            if isinstance(document, Skill):
+                skills[name] = document
+            elif isinstance(document, tuple):
+                violations += document
+        return skills, tuple(violations)
 
     def _state(self, name: str, tree: bytes) -> CustomerState:
         key = (name, tree)

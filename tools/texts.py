@@ -1,5 +1,6 @@
-"""`make texts`: collects every text of the web app into `webapp/translations/messages.pot`, and
-brings each language's catalogue (`<language>/LC_MESSAGES/messages.po`) up to it.
+"""`make texts`: collects every text of the web app, and of the skills that come with it, into
+`webapp/translations/messages.pot`, and brings each language's catalogue
+(`<language>/LC_MESSAGES/messages.po`) up to it.
 
 A new language: `.venv/bin/pybabel init -i webapp/translations/messages.pot -d webapp/translations
 -l de`, have the file translated, and `make texts` again.
@@ -15,6 +16,9 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from state_repo.documents import skill_path
+from state_repo.skills import parse_skill
+from tools import catalogue
 from tools.machine import ROOT
 from webapp.texts import TRANSLATIONS
 
@@ -36,6 +40,12 @@ def collected() -> Catalog:
             ROOT / "webapp", _METHODS, _OPTIONS, _KEYWORDS), key=lambda one: (one[0], one[1])):
         if message and message not in found:
             found.add(message, locations=[(path, 0)])
+    # What people read of the first catalogue of skills; what companies write into theirs is theirs.
+    for name, text in catalogue.shipped().items():
+        skill = parse_skill(text, skill_path(name))
+        for said in (skill.title, skill.description, skill.example):
+            if said not in found:
+                found.add(said, locations=[(f"../{catalogue.FOLDER.relative_to(ROOT)}/{name}", 0)])
     return found
 
 

@@ -215,6 +215,15 @@ def change_employee(customer: str, employee: str) -> Response:
     return jsonify(employee=team.employee(customer, employee), commit=team.committed(sha))
 
 
+@operation("GET", "/skills", "account",
+           "What employees can be taught: the catalogue, with a task to try each.")
+def skills() -> Response:
+    return jsonify(skills=[
+        {"name": skill.name, "title": skill.title, "description": skill.description,
+         "version": skill.version, "uses": list(skill.uses), "example": skill.example}
+        for skill in team.skills().values()])
+
+
 def _verb(name: str, summary: str) -> None:
     def view(customer: str, employee: str) -> Response:
         act = getattr(changes, name)

@@ -20,8 +20,8 @@ _IN_SUMMARY = re.compile(r"\?(\w+)=")
 _ASIDE = re.compile(r" ?\(\?[^)]*\)")
 # The first pattern that a path contains names its group; groups are shown in this order.
 TAGS: tuple[tuple[str, str, str], ...] = (
-    ("Employees", r"/employees", "Hire, change, pause and retire. Each change is a commit; the "
-     "answer names it, and the employee’s status says how far it has come."),
+    ("Employees", r"/employees|/skills", "Hire, change, pause and retire. Each change is a "
+     "commit; the answer names it, and the employee’s status says how far it has come."),
     ("Files", r"/employees/{employee}/files", "What an employee works on. Paths are below its "
      "workspace; large files stream."),
     ("Memory and lessons", r"/employees/{employee}/memory|/lessons", "What an employee remembers, "
@@ -53,6 +53,7 @@ PARAMETERS: dict[str, tuple[str, Any]] = {
     "name": ("The document’s file name.", "handbook.md"),
     "encoding": ("Of a text whose encoding was guessed wrong, by its usual name; without it, it is "
                  "found out again.", "windows-1252"),
+    "version": ("One of the document’s earlier versions, by its number.", 3),
     "q": ("Words that a line has to contain, all of them.", "opening hours"),
     "month": ("A month, in UTC; without it, this one.", "2026-11"),
     "limit": ("How many at most, 1 to 500.", 20),
@@ -66,13 +67,13 @@ PARAMETERS: dict[str, tuple[str, Any]] = {
 }
 _MORE_QUERY = {"/receipts": ("limit", "revision"), "/events": ("after", "limit")}
 _OPTIONAL = ("/files", "/files/archive", "/usage")
-_OPTIONAL_NAMES = frozenset({"encoding"})
+_OPTIONAL_NAMES = frozenset({("POST", "encoding"), ("GET", "version")})
 _BINARY = {"/content": "application/octet-stream", "/archive": "application/octet-stream",
            "/text": "text/plain", "/export": "application/zip", "/thumbnail": "image/jpeg"}
 FIELDS: dict[str, str] = {
     "name": "What people call it.", "role": "Its job in a few words.",
     "instructions": "What the job is, in your own words; part of every conversation.",
-    "skills": "Names of skills that its image holds.",
+    "skills": "Names of skills of the catalogue (GET /api/v1/skills).",
     "resources": "Its share of the machine, within the platform’s limits.",
     "email": "The e-mail address.", "password": "The password.", "seats": "How many employees.",
     "state": "What you decided.", "scope": "What it may: only read, or change things too.",
@@ -182,7 +183,8 @@ def _parameters(operation: Operation, path: str, example: dict[str, Any]) -> lis
     found = [_parameter(name, "path", True, example) for name in
              _PARAMETER.findall(operation.path)]
     optional = operation.method == "GET" and path.endswith(_OPTIONAL)
-    found += [_parameter(name, "query", not optional and name not in _OPTIONAL_NAMES, example)
+    found += [_parameter(name, "query", not optional and (operation.method, name) not in (
+                  _OPTIONAL_NAMES), example)
               for name in _IN_SUMMARY.findall(operation.summary)]
     found += [_parameter(name, "query", False, example) for end, names in _MORE_QUERY.items()
               if path.endswith(end) for name in names]

@@ -48,9 +48,8 @@ def forge() -> dict[str, Any] | None:
     address = team.instance().state_forge
     if address is None:
         return None
-    known: dict[str, Any] = {"kind": address.kind, "noun": address.noun, "page": address.page,
-                             "requests_page": address.requests_page, "requests": [],
-                             "left_out": 0, "looked_at": None}
+    known: dict[str, Any] = {**address.as_json(), "requests": [], "left_out": 0,
+                             "looked_at": None}
     try:
         told = ask(team.instance().socket, "GET", ["forge"], timeout_s=5.0).json()
     except Problem as problem:

@@ -1,5 +1,5 @@
-"""The roles that the hiring form offers, with defaults good enough to start on; and the skills
-that an employee's image brings (`images/employee/skills`: a test holds the two together)."""
+"""The roles that the hiring form offers, with defaults good enough to start on. Their skills are
+those of the first catalogue (`tools/skills`: a test holds the two together)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,6 @@ class Role:
     budget_usd: float = 20.0
 
 
-# id -> what people call it, and what it is good for
-SKILLS: dict[str, tuple[str, str]] = {
-    "web-research": (N_("Web research"),
-                     N_("Reads the web in its browser and reports with sources.")),
-    "clear-writing": (N_("Clear writing"), N_("Drafts posts, pages and reports in your voice.")),
-    "customer-replies": (N_("Customer replies"), N_("Answers from your documents, ready to send.")),
-    "spreadsheets": (N_("Spreadsheets"), N_("Cleans, joins and checks tables, figures explained.")),
-    "meeting-notes": (N_("Meeting notes"), N_("Turns transcripts into decisions and tasks.")),
-}
-
 # Short, easy to say and to tell apart.
 NAMES = ("Pulse", "Nova", "Echo", "Quill", "Sage", "Juno", "Milo", "Vera", "Otto", "Iris", "Remy",
          "Tess", "Arlo", "Cleo", "Finn", "Maya")
@@ -42,7 +32,7 @@ ROLES: tuple[Role, ...] = (
          "Draft posts, newsletters and pages in our voice. Keep sentences short and claims true.\n"
          "Every Monday, propose three topics for the week, each with its reason and a source.\n"
          "Never publish or send anything yourself: show me a draft first.",
-         ("web-research", "clear-writing")),
+         ("web-research", "blog-draft", "clear-writing", "competitor-watch")),
     Role("research", N_("Research analyst"),
          N_("Answers hard questions with sources you can check."), "search",
          "Answer questions with facts from primary sources, two independent ones for whatever "
@@ -54,20 +44,20 @@ ROLES: tuple[Role, ...] = (
          "Answer our customers' questions from our knowledge, in their language, friendly and "
          "brief.\nThe answer comes first, then what happens next. Promise nothing that our "
          "documents don't.\nHand complaints about money, law or personal data to a person.",
-         ("customer-replies", "clear-writing")),
+         ("customer-replies", "inbox-triage", "clear-writing")),
     Role("sales", N_("Sales assistant"),
          N_("Prepares every call and follows up on every one of them."), "mail",
          "Before a call, find out who they are, what they do and what they may need; one page, "
          "with sources.\nAfter it, draft the follow-up the same day and note the next step with "
          "its date.\nKeep a table of all contacts in tables/contacts.csv. Never send anything "
          "yourself.",
-         ("web-research", "clear-writing", "spreadsheets")),
+         ("web-research", "lead-list", "clear-writing", "spreadsheets")),
     Role("operations", N_("Operations assistant"),
          N_("Keeps lists, minutes and deadlines in order."), "check",
          "Turn notes and transcripts into decisions, tasks with owners and dates, and open "
          "questions.\nKeep one list of all open tasks, and tell me every morning what is due or "
          "late.\nAsk when an owner or a date is missing: don't guess.",
-         ("meeting-notes", "spreadsheets")),
+         ("meeting-notes", "weekly-report", "inbox-triage", "spreadsheets")),
     Role("data", N_("Data analyst"),
          N_("Turns your tables into answers, and shows how it got there."), "settings",
          "Clean, join and check the tables I give you, and answer questions about them.\n"
@@ -85,7 +75,7 @@ ROLES: tuple[Role, ...] = (
          "Sort the invoices and receipts in the files into one table a month: date, company, "
          "amount, tax, what for.\nPoint out doubles, missing receipts and odd amounts.\n"
          "You prepare, I decide: never pay, order or sign anything.",
-         ("spreadsheets",)),
+         ("invoice-check", "spreadsheets")),
 )
 BY_ID = {role.id: role for role in ROLES}
 

@@ -4,14 +4,14 @@ with what was seen, from the status tables."""
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Flask, current_app
 from flask_babel import gettext
 
 from policies.documents import check_customer
-from state_repo.documents import Employee, Platform
+from state_repo.documents import Employee, Platform, Skill
 from state_repo.instance import Instance
 from state_repo.status import EmployeeStatus, StatusStore, as_json
 from state_repo.store import Author, Store
@@ -55,6 +55,11 @@ def committed(sha: str) -> str:
 def platform() -> Platform:
     """What holds for everybody. (A whole snapshot would read every customer's documents.)"""
     return store().platform()
+
+
+def skills() -> Mapping[str, Skill]:
+    """What employees can be taught, by name."""
+    return platform().skills
 
 
 def customers() -> list[str]:

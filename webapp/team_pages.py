@@ -36,7 +36,7 @@ def workspace(employee: str) -> Any:
     if shown["updated_at"] is None:
         return redirect(url_for("team.hired", employee=employee))  # nobody took the order up yet
     return render_template(
-        "workspace.html", employee=shown, skills=roles.SKILLS, limits=hiring.LIMITS,
+        "workspace.html", employee=shown, skills=team.skills(), limits=hiring.LIMITS,
         **_frame(shown["customer"]))
 
 
@@ -93,14 +93,14 @@ def _form(customer: str, chosen: str | None = None,
              "skills": role.skills if role else (),
              "budget": role.budget_usd if role else hiring.LIMITS["budget"]}
     taken = {e.name.lower() for e in team.documents(customer)}
-    return {"roles": roles.ROLES, "chosen": role, "skills": roles.SKILLS, "limits": hiring.LIMITS,
+    return {"roles": roles.ROLES, "chosen": role, "skills": team.skills(), "limits": hiring.LIMITS,
             "names": roles.free_names(taken), "values": start | (values or {}),
             "wrong": {p["field"]: p["message"] for p in wrong or []}}
 
 
 def _typed() -> dict[str, Any]:
     """The posted form. Who chose a role and left its fields empty means its defaults."""
-    form = request.form
+    form, known = request.form, team.skills()
     chosen = roles.BY_ID.get(form.get("role_id", ""))
     text = form.get("instructions", "").replace("\r\n", "\n")
     try:
@@ -111,7 +111,8 @@ def _typed() -> dict[str, Any]:
             "role": form.get("role", "").strip() or (chosen.title if chosen else ""),
             "instructions": text or (chosen.instructions if chosen else ""),
             "skills": tuple(form.getlist("skills")) or (
-                chosen.skills if chosen and not text else ()),
+                tuple(s for s in chosen.skills if s in known)
+                if chosen and not text else ()),
             "budget": budget}
 
 

@@ -2,9 +2,10 @@
 
 English is written where it is used: as it is in a page's template (`AutoText` marks it when the
 template is compiled, so that nothing can be forgotten), in `gettext()` and as a Problem's words in
-Python, in `t()` in the browser's modules. The API speaks English; what it says is looked up where
-it is shown. `make texts` collects all of it; a new language is a folder with its `.po` file, chosen
-by the browser's languages. Mails are whole texts, a file each, in `templates/mail/`.
+Python, in `t()` in the browser's modules. What the API tells of employees is English, and looked up
+where it is shown; its errors are in the language that is asked for. `make texts` collects all of
+it; a new language is a folder with its `.po` file, chosen by the browser's languages. Mails are
+whole texts, a file each, in `templates/mail/`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from babel.messages.mofile import read_mo
-from flask import Flask, has_request_context, request
+from flask import Flask, current_app, has_request_context, request
 from flask_babel import Babel, get_locale, gettext
 from jinja2.ext import Extension
 
@@ -145,13 +146,14 @@ def _is_whole(tags: list[str]) -> bool:
 def register(app: Flask) -> None:
     app.jinja_env.add_extension(AutoText)
     app.config["BABEL_TRANSLATION_DIRECTORIES"] = str(TRANSLATIONS)
+    app.config["LANGUAGES"] = _languages()
     Babel(app, default_locale=SOURCE, locale_selector=_chosen)
     app.jinja_env.newstyle_gettext = True  # type: ignore[attr-defined]
     app.add_template_filter(said)
     app.context_processor(lambda: {"language": language()})
 
 
-def languages() -> tuple[str, ...]:
+def _languages() -> tuple[str, ...]:
     """English, and what there is a catalogue of."""
     return (SOURCE, *sorted(path.parent.parent.name
                             for path in TRANSLATIONS.glob("*/LC_MESSAGES/messages.mo")))
@@ -165,14 +167,14 @@ def language() -> str:
 def _chosen() -> str:
     if not has_request_context():  # a mail that is made at night
         return SOURCE
-    return request.accept_languages.best_match(languages()) or SOURCE
+    return request.accept_languages.best_match(current_app.config["LANGUAGES"]) or SOURCE
 
 
 @lru_cache
 def of_the_browser(name: str) -> str | None:
     """A language's texts for the browser's modules, as a script: what `t()` and `many()` look up.
     None: there is no such language."""
-    if name not in languages()[1:]:
+    if name == SOURCE or name not in current_app.config["LANGUAGES"]:
         return None
     with (TRANSLATIONS / name / "LC_MESSAGES" / "messages.mo").open("rb") as file:
         known = read_mo(file)

@@ -35,14 +35,12 @@ from reconciler.plans import Planner
 from stacks import StackError
 from stacks.secret_files import existing
 from state_repo import StateRepoError
-from state_repo.documents import PLATFORM_PATH
-from state_repo.forge import ForgeAddress
-from state_repo.review import NAME, Change, Changes
+from state_repo.forge import TOKEN, ForgeAddress
+from state_repo.review import NAME, Change, Changes, is_protected
 
 log = logging.getLogger(__name__)
 LOOK_S = 60.0  # between two looks, unless a message of the forge's comes
 OLD_S = 1800.0  # how old a plan may get, though nothing that it depends on moved
-TOKEN = "forge-token"  # a file below <data>/secrets
 CALM_S = 300.0  # between two plans of a request that touches everybody, unless it moved itself
 
 
@@ -132,9 +130,7 @@ class Follower:
                             exc_info=not isinstance(error, (ReconcilerError, StateRepoError)))
 
     def as_json(self) -> dict[str, Any]:
-        address = self.address
-        return {"kind": address.kind, "noun": address.noun, "page": address.page,
-                "requests_page": address.requests_page, "problem": self.problem,
+        return {**self.address.as_json(), "problem": self.problem,
                 "looked_at": self.looked_at, "left_out": self.left_out, "requests": [
                     {"number": t.request.number, "branch": t.request.branch,
                      "head": t.request.head, "title": t.request.title,
@@ -206,14 +202,15 @@ class Follower:
     def _depends(self, change: Change) -> tuple[str, bool]:
         """A digest of what a plan is made of, but for reality; and whether that is everybody."""
         store, paths = self.reconciler.store, self._changes.touched(change)
-        everybody = PLATFORM_PATH in paths
+        everybody, platform = is_protected(paths), store.platform(change.main)
         customers = store.customers(change.main)
         touched = customers if everybody else {
             name: customers.get(name, "") for name in sorted(
                 {path.split("/")[1] for path in paths if path.startswith("customers/")})}
         parts: Mapping[str, Any] = {
             "head": change.head, "customers": dict(touched),
-            "platform": self.reconciler.platform_digest(store.platform(change.main))}
+            "platform": self.reconciler.platform_digest(platform),
+            "skills": sorted(skill.digest for skill in platform.skills.values())}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), everybody
 
     def _page(self, branch: str) -> str:

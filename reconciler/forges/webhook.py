@@ -16,11 +16,9 @@ from collections.abc import Mapping
 from reconciler import ReconcilerError
 from stacks.secret_files import existing
 from state_repo.files import write_secret
-from state_repo.forge import ForgeAddress
+from state_repo.forge import WEBHOOK_SECRET, ForgeAddress
 from state_repo.instance import Instance
 
-SECRET = "forge-webhook"  # a file below <data>/secrets
-MOST_BYTES = 4 * 1024 * 1024
 _PREFIX = "whsec_"  # so that it also is a key in the form of https://www.standardwebhooks.com
 _TOLERANCE_S = 300.0
 
@@ -31,10 +29,10 @@ class ForgedError(ReconcilerError):
 
 def webhook_secret(instance: Instance) -> str:
     """What both sides know; made at first use. Raises StackError: it is empty."""
-    path = instance.secrets_path / SECRET
+    path = instance.secrets_path / WEBHOOK_SECRET
     if not path.exists():
         write_secret(path, _PREFIX + base64.b64encode(os.urandom(32)).decode(), replace=False)
-    return existing(instance, SECRET)
+    return existing(instance, WEBHOOK_SECRET)
 
 
 def verify(address: ForgeAddress, secret: str, headers: Mapping[str, str], body: bytes,

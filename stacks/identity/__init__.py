@@ -20,7 +20,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stacks.secret_files import reference
-from state_repo.documents import Customer, Employee, Lesson, OfferedModel
+from state_repo.documents import TOOLS, Customer, Employee, Lesson, OfferedModel, Skill
 from state_repo.instance import Instance
 
 BEGIN, END = "<!-- instantworker: begin -->", "<!-- instantworker: end -->"
@@ -39,12 +39,13 @@ _templates = Environment(loader=FileSystemLoader(Path(__file__).parent / "templa
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Paths are relative to the workspace; `config` is openclaw.json, with references to secrets
-    (`secret_files.reference`) in their places."""
+    (`secret_files.reference`) in their places. `skills`: by name, each one's SKILL.md."""
 
     config: str
     managed: Mapping[str, str] = field(default_factory=dict)
     replaced: Mapping[str, str] = field(default_factory=dict)
     once: Mapping[str, str] = field(default_factory=dict)
+    skills: Mapping[str, str] = field(default_factory=dict)
 
 
 def key_name(employee: str, version: int) -> str:
@@ -58,23 +59,26 @@ def password_name(employee: str) -> str:
 
 
 def identity(instance: Instance, customer: Customer, employee: Employee,
-             lessons: Mapping[str, Lesson], model: OfferedModel) -> Identity:
+             lessons: Mapping[str, Lesson], model: OfferedModel,
+             skills: Mapping[str, Skill]) -> Identity:
     """Everything an employee is. A blank (`state: warm`) has a configuration that nobody may
-    talk to, and texts that name nobody."""
+    talk to, and texts that name nobody. `skills`: the catalogue; what it does not hold any more
+    nobody has."""
     known = {"employee": employee, "customer": customer, "lessons": sorted(
         (x for x in lessons.values() if x.state == "approved"),
         key=lambda x: (x.learned_on, x.id))}
 
     def text(name: str) -> str:
         return _templates.get_template(f"{name}.j2").render(known)
-    config = json.dumps(_config(instance, customer, employee, model), indent=1)
+    config = json.dumps(_config(instance, customer, employee, model, skills), indent=1)
     if employee.state == "warm":
         return Identity(config, managed={"AGENTS.md": "Nobody has hired you yet. Wait.\n"})
     return Identity(
         config,
         managed={name: text(name) for name in ("AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md")},
         replaced={"LEARNING-PROTOCOL.md": text("LEARNING-PROTOCOL.md")},
-        once={"MEMORY.md": text("MEMORY.md")})
+        once={"MEMORY.md": text("MEMORY.md")},
+        skills={name: skills[name].text for name in employee.skills if name in skills})
 
 
 def visitor_name(customer: str, employee: Employee) -> str:
@@ -88,7 +92,7 @@ def gateway_address(subnet: str) -> str:
 
 
 def _config(instance: Instance, customer: Customer, employee: Employee,
-            model: OfferedModel) -> dict[str, Any]:
+            model: OfferedModel, skills: Mapping[str, Skill]) -> dict[str, Any]:
     host = gateway_address(customer.subnet)
     name = employee.model.name
     return {
@@ -105,7 +109,7 @@ def _config(instance: Instance, customer: Customer, employee: Employee,
                     "deviceAutoApprove": {"enabled": True, "scopes": list(SCOPES)}}},
             # With a root of its own named, OpenClaw does not copy the page's 20 MB into each
             # volume at its first start, which would slow the first turn.
-            "controlUi": {"enabled": True, "root": CHAT_PAGE,
+            "controlUi": {"enabled": True, "root": CHAT_PAGE, "communityInvite": False,
                           "allowedOrigins": [instance.url(instance.chat_host(employee.id))]},
             "terminal": {"enabled": False},
             "http": {"endpoints": {"chatCompletions": {"enabled": True}}}},
@@ -121,9 +125,11 @@ def _config(instance: Instance, customer: Customer, employee: Employee,
         "agents": {"defaults": {
             "workspace": "/data/workspace", "model": {"primary": f"litellm/{name}"},
             "heartbeat": {"every": "0m"}, "skipBootstrap": True,
-            "skills": list(employee.skills)}},
+            # Whichever of them lies in its state folder, it has: the configuration does not
+            # change with them, which would fail a turn that is just beginning.
+            "skills": sorted(skills)}},
         # Few tools, and all of them in the prompt: the browser is found without a search.
-        "tools": {"toolSearch": False, "allow": list(_TOOLS),
+        "tools": {"toolSearch": False, "allow": list(TOOLS),
                   # Commands run behind walls of their own (`hands`); these run in the gateway.
                   "fs": {"workspaceOnly": True}, "elevated": {"enabled": False},
                   "exec": {"host": "gateway", "applyPatch": {"workspaceOnly": True}}},
@@ -142,7 +148,5 @@ def _config(instance: Instance, customer: Customer, employee: Employee,
     }
 
 
-_TOOLS = ("read", "write", "edit", "apply_patch", "ls", "exec", "process", "browser", "web_fetch",
-          "memory_get", "memory_search", "session_status", "automations")
 # No customer's id holds a dot: nobody can be this user.
 _BLANKS_USER = "nobody.warming-up"

@@ -32,6 +32,9 @@ class FakeReconciler:
             "volume_limit_bytes": 5 << 30}
         self.max_bytes, self.max_document_bytes = 2 << 30, 100 << 20
         self.pause_s = 0.0  # before each answer
+        self.page = [1, 1]  # where a document is that is being read until `go_on` is set
+        self.go_on = threading.Event()
+        self.go_on.set()
         self.ignored: list[str] = []  # what may differ, in words
         self.fail_with: tuple[int, str, str] | None = None  # status, code, sentence
         self.answer: Callable[[str, str], str] = _no_idea
@@ -68,12 +71,25 @@ class FakeReconciler:
             "state": "extracted" if is_read else "failed", "begins": "",
             "why": "" if is_read else "It is damaged, or not what its name says; open it, save it "
                                       "anew, and upload that."}
-        self.documents.setdefault(customer, {})[name] = document | {"data": data}
+        known = self.documents.setdefault(customer, {})
+        earlier = known.get(name, {}).get("earlier", [])
+        if name in known:
+            earlier = [{"data": known[name]["data"], "version": len(earlier) + 1,
+                        "size": known[name]["size"], "by": known[name]["by"],
+                        "uploaded": known[name]["uploaded"],
+                        "replaced": document["uploaded"]}, *earlier]
+        document["versions"] = len(earlier)
+        known[name] = document | {"data": data, "earlier": earlier}
         return document
 
 
 def _no_idea(employee: str, text: str) -> str:
     return "I don't know."
+
+
+def _earlier(document: dict[str, Any], query: dict[str, str]) -> bytes:
+    return next((one["data"] for one in document["earlier"]
+                 if str(one["version"]) == query.get("version")), b"")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -129,7 +145,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         match [self.command, *rest]:
             case ["GET"]:
                 self._json({"documents": [
-                    {k: v for k, v in d.items() if k != "data"} for _, d in sorted(known.items())],
+                    {k: v for k, v in d.items() if k not in ("data", "earlier")}
+                    for _, d in sorted(known.items())],
                     "bytes": sum(d["size"] for d in known.values()),
                     "max_bytes": self.house.max_bytes,
                     "max_document_bytes": self.house.max_document_bytes,
@@ -150,18 +167,33 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 elif used + len(body) > self.house.max_bytes:
                     self._json({"error": "there is no space left", "code": "no_space"}, 507)
                 else:
-                    self._json(self.house.put(customer, name, body, query.get("by", "")), 201)
-            case [_, "content" | "text"] if name not in known:
+                    made = self.house.put(customer, name, body, query.get("by", ""))
+                    state = made["state"]
+                    known[name] |= {"state": "reading", "page": self.house.page}
+                    self.house.go_on.wait(20)
+                    known[name] |= {"state": state, "page": None}
+                    self._json(made, 201)
+            case [_, "content" | "text" | "versions" | "restore"] if name not in known:
                 self._json({"error": f"there is no {name}", "code": "not_found"}, 404)
+            case [_, "restore"] if not _earlier(known[name], query):
+                self._json({"error": "there is no such version", "code": "not_found"}, 404)
+            case ["GET", "versions"]:
+                self._json({"versions": [{k: v for k, v in one.items() if k != "data"}
+                                         for one in known[name]["earlier"]]})
+            case ["POST", "restore"]:
+                self._json(self.house.put(customer, name, _earlier(known[name], query),
+                                          query.get("by", "")))
+            case ["GET", "content"] if "version" in query:
+                self._bytes(_earlier(known[name], query))
             case ["GET", "content" | "text"]:
                 self._bytes(known[name]["data"])
             case ["POST", "text"]:
                 said = query.get("encoding", "")
                 known[name] |= {"said_encoding": said, "guessed": not said}
-                self._json({k: v for k, v in known[name].items() if k != "data"})
+                self._json({k: v for k, v in known[name].items() if k not in ("data", "earlier")})
             case ["DELETE", "content"]:
                 del known[name]
-                self._json({"removed": name})
+                self._json({"removed": name, "backup": None})
 
     def _files(self, employee: str, rest: list[str], query: dict[str, str], body: bytes) -> None:
         files, path = self.house.files.setdefault(employee, {}), query.get("path", "")

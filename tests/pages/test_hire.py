@@ -41,7 +41,7 @@ def test_from_the_gallery_to_ready(site, visit, viewport, scheme):
     expect(steps.nth(0)).to_have_class("done")
     expect(steps.nth(1)).to_have_class("now")
     made = hired_by(site, "Nova")
-    assert set(made.skills) == {"customer-replies", "clear-writing"}
+    assert set(made.skills) == {"customer-replies", "inbox-triage", "clear-writing"}
     row = {"customer": "acme", "name": "Nova", "role": made.role, "desired_state": "running",
            "sync_status": "OutOfSync", "health_status": "Progressing",
            "reason": "its container is being made"}

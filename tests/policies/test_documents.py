@@ -45,6 +45,7 @@ def test_good_documents_pass():
     (with_pulse(resources=Resources(pids=9999)), "spec.resources.pids"),
     (with_pulse(customer="bolt"), "metadata.customer: is bolt; write acme"),
     (with_pulse(model=Model(name="gpt")), "there is no such model"),
+    (with_pulse(skills=("juggling",)), "names 'juggling'"),
     (replace(GOOD, customer=replace(ACME, subnet="10.192.0.128/25")), "overlaps bolt's"),
     (replace(GOOD, customer=replace(ACME, subnet="10.0.0.0/25")), "write a /25 network out of"),
     (replace(GOOD, customer=replace(ACME, subnet="10.192.64.0/24")), "write a /25 network out of"),

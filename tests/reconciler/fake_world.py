@@ -41,7 +41,7 @@ class FakeWorld:
     unshared: dict[str, str] = field(default_factory=dict)
     look_raises: Exception | None = None
     asleep: Callable[[], Any] = frozenset
-    tell: Callable[[str, str], None] = lambda *_: None
+    tell: Callable[[str, str, str], None] = lambda *_: None
     runs: list[tuple[str, bool]] = field(default_factory=list)
     fail: dict[str, Any] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)  # what Docker told of a container

@@ -23,7 +23,7 @@ from reconciler.decide import (
     is_expired,
     spread,
 )
-from state_repo.documents import Freeze, Violation
+from state_repo.documents import Freeze, Platform, Skill, Violation
 from state_repo.snapshot import CustomerState, Snapshot
 from tests.reconciler.examples import acme, employee, platform, snapshot
 
@@ -60,6 +60,21 @@ def test_only_the_customer_whose_documents_changed_gets_an_action():
     decision = run(snapshot(changed, other), {"customer/acme": settled(acme()),
                                               "customer/bolt": settled(other)})
     assert [a.stack for a in decision.actions] == ["customer/acme"]
+
+
+def test_a_changed_skill_is_an_action_of_those_who_have_it():
+    def taught(digest: str) -> Platform:
+        return replace(platform(), skills={"notes": Skill(
+            "notes", "d", "1.0", ("read",), "e", "# Notes", digest)})
+    (id,) = acme().employees
+    with_it = replace(acme(), employees={id: replace(acme().employees[id], skills=("notes",))})
+    without = replace(acme(), id="bolt", customer=replace(acme().customer, id="bolt"), employees={})
+    applied = {"customer/bolt": settled(without), "customer/acme": Applied("c0", digest_of(
+        with_it, "p", frozenset(), 14, NOW, skills=taught("old").skills))}
+    same, changed = (replace(snapshot(with_it, without), platform=taught(digest))
+                     for digest in ("old", "new"))
+    assert run(same, applied).actions == ()
+    assert [a.stack for a in run(changed, applied).actions] == ["customer/acme"]
 
 
 def test_a_changed_platform_is_an_action_of_the_platform_stack():

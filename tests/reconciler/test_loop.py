@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,8 +15,10 @@ from reconciler.answers import Answers
 from reconciler.decide import PLATFORM, Drift
 from state_repo import changes
 from state_repo.documents import Freeze, Limits
+from state_repo.parsing import dump
 from tests.reconciler.fake_world import ANN, House, wait_for
 from tests.rows import put_employee
+from tools import catalogue
 
 
 @pytest.fixture
@@ -237,17 +240,17 @@ def test_one_employees_failure_is_not_its_colleagues(house):
 
 # ---- policy ------------------------------------------------------------------------------------
 
-def tighten(house) -> None:
+def bring(house, path: str, text: str) -> None:
     """Past the rules of a commit, as a remote without our hooks would."""
-    from dataclasses import replace
+    head, objects = house.store.head(), house.store.objects
+    root = objects.with_files(objects.tree_of(head), {path: text})
+    house.store._door.swap(house.store._write_commit(head, root, ANN, "From elsewhere"), head)
 
-    from state_repo.parsing import dump
+
+def tighten(house) -> None:
     platform = replace(house.store.platform(), limits=Limits(max_memory_mb=1024))
-    root = house.store.objects.with_files(house.store.objects.tree_of(house.store.head()),
-                                   {"platform.yaml": dump(replace(platform, defaults=replace(
-                                       platform.defaults, memory_mb=512)))})
-    made = house.store._write_commit(house.store.head(), root, ANN, "Tighter limits")
-    house.store._door.swap(made, house.store.head())
+    bring(house, "platform.yaml", dump(replace(platform, defaults=replace(
+        platform.defaults, memory_mb=512))))
 
 
 def test_who_violates_newer_limits_is_repaired_and_can_be_paused(house):
@@ -280,6 +283,33 @@ def too_large(house, employee: str) -> str:
     """Its document, larger than the rules allow."""
     return house.text(f"customers/acme/employees/{employee}.yaml").replace(
         "memoryMb: 3072", "memoryMb: 99999")
+
+
+def test_a_skill_reaches_those_who_have_it_and_a_broken_one_takes_it_from_nobody(house):
+    catalogue.teach(house.store, ANN, {})
+    path, text = "skills/lead-list/SKILL.md", catalogue.shipped()["lead-list"]
+    one, other = house.hire("acme", 2)
+    house.edit("acme", [one], skills=("lead-list",))
+    house.customer("bolt")
+    house.hire("bolt")
+    house.settle()
+    runs = len(house.world.runs)
+    house.push({path: text + "\nAsk twice.\n"})
+    house.settle()
+    assert [stack for stack, _ in house.world.runs[runs:]] == ["customer-acme"]
+    assert house.r.book.wanted()["acme"].platform.skills["lead-list"].text.endswith("twice.\n")
+    bring(house, path, "no skill at all")
+    house.settle()
+    held = house.r.book.wanted()["acme"].platform.skills
+    assert held["lead-list"].text.endswith("twice.\n")
+    assert "names 'lead-list'" in house.row(one).reason
+    assert house.stack("customer/bolt").sync_status == "Synced"
+    changes.pause(house.store, ANN, "acme", other)
+    house.settle()
+    assert other not in house.running() and one in house.running()
+    house.push({path: text})
+    house.settle()
+    assert house.stack("customer/acme").sync_status == "Synced"
 
 
 def test_what_the_rules_refuse_of_one_keeps_no_colleague_from_anything(house):

@@ -6,13 +6,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stacks.employee_files import merged
 from stacks.identity import BEGIN, END, identity
-from state_repo.documents import Customer, Employee, Lesson, OfferedModel
+from state_repo.documents import Customer, Employee, Lesson, OfferedModel, Skill
 from state_repo.instance import PORTS, Instance
 from tests.conftest import ROOT
 
@@ -34,9 +35,9 @@ LESSONS = {
 
 
 def rendered() -> dict[str, str]:
-    who = identity(INSTANCE, ACME, PULSE, LESSONS, OfferedModel())
+    who = identity(INSTANCE, ACME, PULSE, LESSONS, OfferedModel(), {})
     blank = identity(INSTANCE, ACME, Employee("emp-aaaaaa", "acme", "Ready", "Nobody", IMAGE,
-                                              state="warm"), LESSONS, OfferedModel())
+                                              state="warm"), LESSONS, OfferedModel(), {})
     return {"openclaw.json": who.config + "\n", "blank-openclaw.json": blank.config + "\n",
             **who.managed, **who.replaced, **who.once,
             **{f"blank-{name}": text for name, text in blank.managed.items()}}
@@ -83,6 +84,16 @@ def test_a_blank_lets_nobody_in_and_names_nobody():
 def test_only_approved_lessons_are_told():
     text = rendered()["AGENTS.md"]
     assert text.index("Bo wants PDF.") < text.index("Invoices carry") and "Never answer" not in text
+
+
+def test_its_skills_are_those_that_it_was_given_and_that_there_are():
+    known = {name: Skill(name, "d", "1.0", ("read",), "e", f"# {name}", "0" * 16)
+             for name in ("web-research", "lead-list")}
+    one = replace(PULSE, skills=("web-research", "gone"))
+    who = identity(INSTANCE, ACME, one, {}, OfferedModel(), known)
+    assert who.skills == {"web-research": "# web-research"}
+    nothing = identity(INSTANCE, ACME, replace(one, skills=()), {}, OfferedModel(), known)
+    assert nothing.config == who.config, "to give one reloads nothing"
 
 
 @pytest.mark.parametrize(("found", "after"), [

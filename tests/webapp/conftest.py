@@ -12,6 +12,7 @@ from state_repo.documents import Platform
 from state_repo.instance import PORTS, Instance
 from state_repo.store import Author
 from tests.rows import put_employee
+from tools import catalogue
 from webapp import accounts, passwords
 from webapp.factory import create_app
 from webapp.settings import Settings
@@ -62,6 +63,7 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> House:
     app = create_app(Settings(instance))
     store = app.extensions["iw_store"]
     changes.set_platform(store, ENGINEER, "P", lambda _: Platform(images={"employee": IMAGE}))
+    catalogue.teach(store, ENGINEER, {})
     ids = {}
     for customer in ("acme", "bolt"):
         changes.create_customer(store, ENGINEER, customer, customer.title(), 3)

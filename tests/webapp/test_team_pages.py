@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from state_repo import changes
 from tests.rows import put_employee, put_receipt, put_stack
 from tests.webapp.conftest import ENGINEER, PASSWORD
+from tools import catalogue
 from webapp import accounts, roles, words, workspace
 from webapp.hiring import LIMITS
 
 TEAM = "/api/v1/customers/acme/employees"
-SKILLS = Path(__file__).parents[2] / "images" / "employee" / "skills"
 
 
 def seen(state="running", health="Healthy", sync="Synced", reason="", asleep=None):
@@ -52,11 +51,30 @@ def test_reasons_hold_no_engineer_s_words(reason):
     assert plain and "container" not in plain and "iw " not in plain and "UTC" not in plain
 
 
-def test_roles_name_skills_that_the_image_brings():
-    assert set(roles.SKILLS) == {path.name for path in SKILLS.iterdir()}
+def test_roles_name_skills_of_the_first_catalogue():
     for role in roles.ROLES:
-        assert set(role.skills) <= set(roles.SKILLS)
+        assert set(role.skills) <= set(catalogue.shipped())
         assert len(role.title) <= LIMITS["role"]
+
+
+def test_the_catalogue_is_shown_to_whoever_is_signed_in(house):
+    assert house.client().get("/api/v1/skills").status_code == 401
+    shown = house.client("ann@acme.test").get("/api/v1/skills").json["skills"]
+    found = {skill["name"]: skill for skill in shown}
+    assert found.keys() == catalogue.shipped().keys()
+    notes = found["meeting-notes"]
+    assert (notes["title"], notes["version"]) == ("Meeting notes", "1.0")
+    assert notes["uses"] == ["read", "write", "edit"] and "meetings/today.txt" in notes["example"]
+
+
+def test_a_role_s_skills_that_the_catalogue_lost_are_left_out(house):
+    client, store = house.client("ann@acme.test"), house.app.extensions["iw_store"]
+    token = client.environ_base["HTTP_X_CSRF_TOKEN"]
+    store.commit(ENGINEER, "Gone", lambda _: {"skills/inbox-triage/SKILL.md": None})
+    posted = client.post("/hire", data={"csrf_token": token, "role_id": "support", "name": "Echo",
+                                        "budget": "12.5"})
+    made = client.get(f"{TEAM}/{posted.location.rpartition('/')[2]}").json["employee"]
+    assert made["skills"] == ["customer-replies", "clear-writing"]
 
 
 def test_every_role_s_defaults_pass_the_rules(house):
@@ -112,7 +130,7 @@ def test_the_form_works_without_javascript(house):
     employee = posted.location.rpartition("/")[2]
     made = client.get(f"{TEAM}/{employee}").json["employee"]
     assert made["role"] == "Customer support" and made["skills"] == [
-        "customer-replies", "clear-writing"]
+        "customer-replies", "inbox-triage", "clear-writing"]
     assert made["model"]["monthly_budget_usd"] == 12.5 and "our knowledge" in made["instructions"]
     steps = client.get(posted.location)
     assert steps.status_code == 200 and b"Your order is written down" in steps.data
