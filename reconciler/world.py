@@ -85,7 +85,8 @@ class World:
         self._root: Path | None = None
         # Who sleeps is left asleep by whatever else is done to it.
         self.asleep: Callable[[], Collection[str]] = frozenset
-        self.tell: Callable[[str, str], None] = lambda *what: log.warning("%s: %s", *what)
+        self.tell: Callable[[str, str, str], None] = (
+            lambda *what: log.warning("%s: %s: %s", *what))
         self._server = serve(instance, self.volumes, self._may_remove_volume,
                              lambda: self.asleep(), lambda *what: self.tell(*what),
                              self._may_differ)
@@ -172,6 +173,12 @@ class World:
             raise
         return f"{name} is again what it was in {backup.name}" + (
             f"; its old disk is {kept}" if kept else "")
+
+    def backup_of_knowledge(self, customer_id: str) -> datetime | None:
+        """When the backup was made that still holds a company's knowledge as it was; None when
+        there is none."""
+        backup = self.volumes.backup(self._instance.knowledge_volume(customer_id))
+        return datetime.fromtimestamp(backup.stat().st_mtime, UTC) if backup else None
 
     def disks(self) -> dict[str, Any]:
         """How many employees have a disk of their own, and why not, if this host has none."""

@@ -89,12 +89,12 @@ def _files(instance: Instance, platform: Platform, state: CustomerState, employe
     key = ModelKey(f"key-{employee.id}", **grant(customer, employee))
     # A model that is no longer offered: the policy says so, to whoever changes the document next.
     model = platform.models.get(employee.model.name, OfferedModel())
-    who = identity(instance, customer, employee, state.lessons, model)
+    who = identity(instance, customer, employee, state.lessons, model, platform.skills)
     return EmployeeFiles(
         f"files-{employee.id}", depends_on=[volume, key], employee=employee.id,
         volume=instance.employee_volume(employee.id), config=who.config,
         managed=dict(who.managed), replaced=dict(who.replaced), once=dict(who.once),
-        generation=employee.restarts)
+        skills=dict(who.skills), generation=employee.restarts)
 
 
 def limits_of(employee: Employee) -> Resources:

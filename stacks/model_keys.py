@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -57,8 +58,10 @@ class ModelKey(Kind):
                           "customerMonthlyBudgetUsd", "requestsPerMinute"})
     replace_first = True
 
-    def __init__(self, instance: Instance) -> None:
-        self._instance = instance
+    def __init__(self, instance: Instance,
+                 let_end: Callable[[str], None] = lambda _: None) -> None:
+        """`let_end(employee)`: waits while it is at work that it began with the old key."""
+        self._instance, self._let_end = instance, let_end
 
     def create(self, inputs: Inputs) -> str:
         path = _registration(self._instance, secret(
@@ -82,6 +85,7 @@ class ModelKey(Kind):
         self.create(new)
 
     def delete(self, id: str, inputs: Inputs) -> None:
+        self._let_end(inputs["employee"])
         name = key_name(inputs["employee"], int(inputs["version"]))
         with contextlib.suppress(StackError):  # without the key nobody can show it
             _registration(self._instance, existing(self._instance, name)).unlink(missing_ok=True)

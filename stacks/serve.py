@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from functools import partial
 
 from stacks import StackError, firewall
 from stacks.dns_zone import Zone
 from stacks.edge import EdgeConfig
 from stacks.employee_files import EmployeeFiles
+from stacks.finishing import MOST_S, stop_gateway, wait_for_quiet
 from stacks.host_files import ConfigFile, Folder
 from stacks.model_keys import ModelKey
 from stacks.platform import firewall_inputs
@@ -24,10 +26,10 @@ log = logging.getLogger(__name__)
 
 def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str], bool],
           asleep: Callable[[], Collection[str]],
-          tell: Callable[[str, str], None] = lambda *_: None,
+          tell: Callable[[str, str, str], None] = lambda *_: None,
           ignored: Callable[[str, str], Collection[str]] = lambda *_: ()) -> ProviderServer:
     """Listens on loopback; `.environment` is the engine's PULUMI_DEBUG_PROVIDERS. `asleep`: the
-    employees that sleep. `tell(employee, message)`: what should be known of one.
+    employees that sleep. `tell(kind, employee, message)`: what should be known of one.
     `ignored(customer, employee)`: limits of its container that may differ."""
     def sleeping() -> frozenset[str]:
         return frozenset(map(instance.container_name, asleep()))
@@ -37,13 +39,23 @@ def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str
             volumes.disks.grow(volume, stopped=True)
         except StackError as error:  # it starts with the room it has
             log.warning("%s has not the room that it may have: %s", volume, error)
+    proxy = instance.ports["model_proxy"]
+
+    def finish(employee: str, name: str) -> None:
+        stop_gateway(name, proxy, lambda: tell(
+            "Finishing", employee, f"{employee} ends what it is at before it is stopped or "
+            f"replaced (at most {MOST_S:.0f} s)"))
+
+    def let_end(employee: str, *, is_new: bool = False) -> None:
+        wait_for_quiet(instance.container_name(employee), proxy, is_new=is_new)
     return ProviderServer({
         "docker": Provider("docker", "5.2.0", [
             Container(lambda: firewall.ensure(firewall_inputs(instance)), sleeping, make_room,
-                      ignored),
+                      ignored, finish),
             Network(),
             Volume(volumes, may_remove_volume, instance.backups_path)]),
         "instantworker": Provider("instantworker", "1.0.0", [
             Zone(instance), EdgeConfig(instance), firewall.Firewall(), Folder(instance),
-            ConfigFile(instance), EmployeeFiles(instance, tell), ModelKey(instance)]),
+            ConfigFile(instance), EmployeeFiles(instance, partial(tell, "InTheWay"), let_end),
+            ModelKey(instance, partial(let_end, is_new=True))]),
     })

@@ -180,12 +180,14 @@ class Container(Kind):
     def __init__(self, guard: Callable[[], None] = lambda: None,
                  asleep: Callable[[], Collection[str]] = frozenset,
                  make_room: Callable[[str], None] = lambda _: None,
-                 ignored: Callable[[str, str], Collection[str]] = lambda *_: ()) -> None:
+                 ignored: Callable[[str, str], Collection[str]] = lambda *_: (),
+                 finish: Callable[[str, str], None] = lambda *_: None) -> None:
         """`guard` raises unless an employee may start (the host's rules are in force). `asleep`:
         names of the containers that sleep. `make_room(volume)`: called before its employee
-        starts. `ignored(customer, employee)`: limits that may differ (cpus, memory, pids)."""
+        starts. `ignored(customer, employee)`: limits that may differ (cpus, memory, pids).
+        `finish(employee, name)`: lets an employee end what it is at, before it is stopped."""
         self._guard, self._asleep, self._make_room = guard, asleep, make_room
-        self._ignored = ignored
+        self._ignored, self._finish = ignored, finish
 
     def check(self, inputs: Inputs) -> dict[str, str]:
         """What this host can't give, before anything that runs is taken down for it."""
@@ -265,13 +267,15 @@ class Container(Kind):
                 else:
                     client().start(id)
             elif state["Running"]:
+                self._let_finish(new)
                 client().stop(id, timeout=_int(new.get("stopTimeout")) or 10)
 
     def delete(self, id: str, inputs: Inputs) -> None:
+        self._let_finish(inputs)
         with speaking(), self._removing:
             try:
-                # No stop first: the process saves as it goes, and a stop that hangs would hold
-                # the customer's whole plan.
+                # No stop of ours first: the process saves as it goes, and a stop that hangs would
+                # hold the customer's whole plan.
                 client().remove_container(id, force=True)
             except NotFound:
                 return
@@ -282,6 +286,10 @@ class Container(Kind):
             return frozenset()
         return frozenset(name for field in self._ignored(
             labels[LABEL_CUSTOMER], labels[LABEL_EMPLOYEE]) for name in _OF_FIELD[field])
+
+    def _let_finish(self, inputs: Inputs) -> None:
+        if employee := labels_of(inputs).get(LABEL_EMPLOYEE):
+            self._finish(employee, inputs["name"])
 
     def _sleeps(self, inputs: Inputs) -> bool:
         return inputs["name"] in self._asleep()

@@ -21,7 +21,7 @@ from stacks import customer, employee_files, fingerprint, model_keys, observed
 from stacks.disks import unmount_all
 from stacks.serve import serve
 from stacks.volumes import Volumes
-from state_repo.documents import Customer, Employee, Model, Platform, Resources, Storage
+from state_repo.documents import Customer, Employee, Model, Platform, Resources, Skill, Storage
 from state_repo.instance import Instance
 from state_repo.snapshot import CustomerState
 from tests.conftest import docker
@@ -38,7 +38,7 @@ class Stack:
         self.told: list[str] = []
         self.ignored: set[str] = set()
         self.server = serve(instance, self.volumes, self.removable.__contains__,
-                            lambda: self.asleep, lambda _, message: self.told.append(message),
+                            lambda: self.asleep, lambda *told: self.told.append(told[2]),
                             lambda *_: self.ignored)
         self.pack = pack.HostedPack(lambda stack: pack.tenant_of(instance, stack, self.owned))
         secret = instance.data / "passphrase"
@@ -393,6 +393,30 @@ def test_what_the_employee_wrote_survives_a_new_identity(stack):
     assert (work / "MEMORY.md").read_text() == "Bo likes tea.\n"
     text = (work / "AGENTS.md").read_text()
     assert "Only tea." in text and text.endswith("My own rule.\n")
+
+
+def test_skills_come_change_and_go_in_the_gateway_s_own_folder(stack):
+    def taught(text: str, *given: str) -> Path:
+        stack.platform = replace(stack.platform, skills={name: Skill(
+            name, "d", "1.0", ("read",), "e", text, "0" * 16) for name in ("notes", "leads")})
+        run = stack.up(stack.state("one-aaaaaa", skills=given))
+        assert run.succeeded, run.message
+        return employee_files.volume_folder(
+            stack.instance.employee_volume("one-aaaaaa")) / "state" / "skills"
+    name = stack.instance.container_name("one-aaaaaa")
+    skills = taught("# One", "notes", "leads")
+    before = docker("inspect", "-f", "{{.Id}}", name)
+    assert (skills / "notes" / "SKILL.md").read_text() == "# One"
+    assert config(stack, "one-aaaaaa")["agents"]["defaults"]["skills"] == ["leads", "notes"]
+    taught("# Two", "notes")
+    assert sorted(path.name for path in skills.iterdir()) == ["notes"]
+    assert (skills / "notes" / "SKILL.md").read_text() == "# Two"
+    shutil.rmtree(skills / "notes")
+    (skills / "notes").write_text("in the way")
+    taught("# Three", "notes")
+    assert (skills / "notes" / "SKILL.md").read_text() == "# Three"
+    assert any("in the way" in message for message in stack.told)
+    assert docker("inspect", "-f", "{{.Id}}", name) == before
 
 
 def test_a_link_in_the_volume_leads_nowhere(stack, tmp_path):
