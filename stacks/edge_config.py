@@ -52,11 +52,10 @@ def edge_config(instance: Instance) -> Config:
             _host([instance.app_host], [_compress(), {
                 "handler": "reverse_proxy", "upstreams": [{"dial": app}], "flush_interval": -1,
                 "headers": {"request": {"delete": list(_FORGEABLE)}}}]),
-            _host([f"*.gw.{instance.domain}"],
-                  [_authorise(app), *_employee(instance.app_url, _gateway())]),
+            _chat_files(instance),
+            _host([f"*.gw.{instance.domain}"], _employee(app, instance.app_url, _gateway())),
             _viewer(instance),
-            _host([f"*.vnc.{instance.domain}"],
-                  [_authorise(app), *_employee(instance.app_url, _desk())]),
+            _host([f"*.vnc.{instance.domain}"], _employee(app, instance.app_url, _desk())),
             {"handle": [{"handler": "static_response", "status_code": 404,
                          "body": "There is nothing at this address.\n"}]},
         ],
@@ -119,12 +118,12 @@ def _compress() -> Config:
                 "text/css*", "text/javascript*", "application/javascript*", "image/svg+xml*"]}}}
 
 
-def _authorise(app: str) -> Config:
+def _authorise(app: str, seconds: int) -> Config:
     """Asks the web app; 2xx names the upstream, anything else is the visitor's answer."""
     return {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": app}],
-        "transport": _in_time(_APP_S),
+        "transport": _in_time(seconds),
         "rewrite": {"method": "GET", "uri": "/edge/authorize"},
         "headers": {"request": {
             "set": {"X-Forwarded-Method": ["{http.request.method}"],
@@ -157,21 +156,37 @@ def _desk() -> dict[str, list[str]]:
 def _viewer(instance: Instance) -> Config:
     """noVNC's files: the same for everybody, without a question to the web app for each of the
     fifty that a page loads."""
-    return {"match": [{"host": [f"*.vnc.{instance.domain}"], "path": ["/novnc/*"]}],
-            "terminal": True, "handle": [
-                {"handler": "headers", "response": {"set": {
-                    "Cache-Control": ["public, max-age=86400"],
-                    "X-Content-Type-Options": ["nosniff"]}}},
-                {"handler": "file_server", "root": "/srv"}]}
+    return _files({"host": [f"*.vnc.{instance.domain}"], "path": ["/novnc/*"]},
+                  "public, max-age=86400", {"root": "/srv"})
 
 
-def _employee(origin: str, headers: dict[str, list[str]]) -> list[Config]:
-    """Dials the employee: for a part of a page with patience, for a page itself without."""
+def _chat_files(instance: Instance) -> Config:
+    """The chat's scripts and styles, many files: the same for everybody, named by what they
+    hold. An employee of another version has others, and is asked for those."""
+    there = {"root": "/srv/chat", "try_files": ["{http.request.uri.path}"]}
+    return _files({"host": [f"*.gw.{instance.domain}"], "path": ["/assets/*"], "file": there},
+                  "public, max-age=31536000, immutable",
+                  {"root": "/srv/chat", "precompressed": {"br": {}, "gzip": {}},
+                   "precompressed_order": ["br", "gzip"]})
+
+
+def _files(match: Config, cache: str, server: Config) -> Config:
+    """Files of the edge's own image, for whoever asks."""
+    return {"match": [match], "terminal": True, "handle": [
+        {"handler": "headers", "response": {"set": {
+            "Cache-Control": [cache], "X-Content-Type-Options": ["nosniff"]}}},
+        {"handler": "file_server", **server}]}
+
+
+def _employee(app: str, origin: str, headers: dict[str, list[str]]) -> list[Config]:
+    """Asks the web app and dials the employee: for a part of a page with patience, for a page
+    itself without."""
     patient = _dial(origin, headers, _PART_S) | {
         "load_balancing": {"try_duration": f"{_DIAL_AGAIN_S}s", "try_interval": "250ms"}}
     return [{"handler": "subroute", "routes": [
-        {"match": [{"header": {"Sec-Fetch-Mode": _PARTS}}], "handle": [patient], "terminal": True},
-        {"handle": [_dial(origin, headers, _EMPLOYEE_S)]}]}]
+        {"match": [{"header": {"Sec-Fetch-Mode": _PARTS}}], "terminal": True,
+         "handle": [_authorise(app, _PART_S), patient]},
+        {"handle": [_authorise(app, _APP_S), _dial(origin, headers, _EMPLOYEE_S)]}]}]
 
 
 def _dial(origin: str, headers: dict[str, list[str]], seconds: int) -> Config:

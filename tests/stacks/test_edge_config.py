@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -21,21 +23,24 @@ from tests.conftest import free_ports
 
 KINDS = {"/a.css": "text/css; charset=utf-8", "/a.js": "text/javascript; charset=utf-8",
          "/": "text/html; charset=utf-8", "/api": "application/json", "/metrics": "text/plain",
-         "/stream": "text/event-stream; charset=utf-8"}
+         "/stream": "text/event-stream; charset=utf-8",
+         "/assets/core-XyZ.js": "text/javascript; charset=utf-8"}
 
 
 class App(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         if self.path == "/edge/authorize":
+            self.asked.append(self.headers["X-Forwarded-Uri"])
             self.send_response(200)
             self.send_header("X-Upstream", self.server.upstream)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         self.send_response(200)
-        self.send_header("Content-Type", KINDS[self.path])
+        self.send_header("Content-Type", KINDS.get(self.path, "text/plain"))
         if self.path == "/stream":
             self.send_header("Connection", "close")
             self.end_headers()
@@ -56,7 +61,11 @@ def edge(tmp_path: Path) -> Iterator[Instance]:
     """A Caddy with the edge's configuration before an app of the test's."""
     instance = Instance(id="0badcafe", data=tmp_path, ports=free_ports())
     config = edge_config(instance) | {"admin": {"disabled": True}}
-    (tmp_path / "caddy.json").write_text(json.dumps(config))
+    files = tmp_path / "srv/chat/assets"
+    files.mkdir(parents=True)
+    (files / "core-AbC.js").write_text("here();\n" * 100)
+    (files / "core-AbC.js.gz").write_bytes(gzip.compress(b"here();\n" * 100))
+    (tmp_path / "caddy.json").write_text(json.dumps(config).replace('"/srv/', f'"{tmp_path}/srv/'))
     app = ThreadingHTTPServer(("127.0.0.1", instance.ports["app"]), App)
     app.daemon_threads = True
     app.upstream = f"127.0.0.1:{instance.ports['prometheus']}"  # free: nobody listens there
@@ -72,6 +81,7 @@ def edge(tmp_path: Path) -> Iterator[Instance]:
         except OSError:
             assert time.monotonic() < until and caddy.poll() is None
             time.sleep(0.05)
+    App.asked.clear()
     yield instance
     caddy.terminate()
     caddy.wait(10)
@@ -120,6 +130,30 @@ def test_a_part_of_a_page_waits_for_an_employee_that_just_starts_and_a_page_is_t
 
 
 @pytest.mark.parts
+def test_the_chat_s_files_come_from_the_edge_and_those_of_another_version_from_the_employee(edge):
+    employee = ThreadingHTTPServer(("127.0.0.1", edge.ports["prometheus"]), App)
+    threading.Thread(target=employee.serve_forever, args=(0.05,), daemon=True).start()
+
+    def load(path: str) -> HTTPResponse:
+        connection = HTTPConnection("127.0.0.1", edge.ports["edge"], timeout=15)
+        connection.request("GET", path, headers={
+            "Host": f"pulse-aaaaaa.gw.{edge.domain}", "Accept-Encoding": "gzip",
+            "Sec-Fetch-Mode": "no-cors"})
+        return connection.getresponse()
+    ours = load("/assets/core-AbC.js")
+    assert (ours.status, ours.headers["Content-Encoding"]) == (200, "gzip")
+    assert "immutable" in ours.headers["Cache-Control"]
+    assert gzip.decompress(ours.read()).startswith(b"here();")
+    assert App.asked == [], "the web app was not asked"
+    theirs = load("/assets/core-XyZ.js")
+    assert theirs.status == 200 and theirs.read().startswith(b"body {")
+    for path in ("/assets/../caddy.json", "/assets/%2e%2e/%2e%2e/caddy.json", "/assets/"):
+        assert b'"admin"' not in load(path).read()
+    assert len(App.asked) == 4
+    employee.shutdown()
+
+
+@pytest.mark.parts
 def test_the_web_app_s_figures_are_nobody_s_business(edge):
     assert get(edge, "/metrics").status == 404
 
@@ -159,7 +193,7 @@ def test_whoever_is_asked_about_or_for_an_employee_has_a_deadline(tmp_path, doma
     asked = [s for s in steps(config, "reverse_proxy") if "rewrite" in s or "vars" in str(
         s["upstreams"])]
     assert sorted(int(step["transport"]["response_header_timeout"].rstrip("s"))
-                  for step in asked) == [5, 5, 8, 8, 45, 45]
+                  for step in asked) == [5, 5, 8, 8, 45, 45, 45, 45]
     assert {step["transport"]["dial_timeout"] for step in asked} == {"3s"}
     server = config["apps"]["http"]["servers"]["edge"]
     assert server["read_header_timeout"] == "10s"
