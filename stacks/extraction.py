@@ -23,9 +23,10 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from stacks import StackError
 from stacks.readers import Note, Notes, Refusal, Refused, kinds, load_modules, word
@@ -43,6 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {9, 10})
 _BREAKS = dict.fromkeys((0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029), "\n")
 _MAX_NOTES = 64 << 10  # bytes
+_AT = re.compile(r"at (\d{1,7}) (\d{1,7})")
 _NOTE = re.compile(r"(\d{1,2}) (\d{1,9})")
 _ENCODING = re.compile(r"encoding ([a-z0-9_-]{2,30}) ([01])")
 
@@ -110,12 +112,13 @@ _MOST_PLACES = 12
 
 
 def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534,
-            encoding: str | None = None) -> Extracted:
+            encoding: str | None = None,
+            progress: Callable[[int, int], None] = lambda *_: None) -> Extracted:
     """The text of a document; its content, and then `filename`, tell its kind.
 
     `document`: a path, or an open file with a descriptor, read from its start. `as_uid`: who the
-    parser runs as, if we are root. `encoding`: of a text, as a person says. Raises ExtractionError.
-    Takes up to WALL_SECONDS.
+    parser runs as, if we are root. `encoding`: of a text, as a person says. `progress(page, of)`:
+    called from another thread now and then. Raises ExtractionError. Takes up to WALL_SECONDS.
     """
     kind = kinds.by_name(filename)
     if kind is None:
@@ -138,15 +141,16 @@ def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534,
             stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}))
         assert child.stdout is not None and child.stderr is not None
-        timer = threading.Timer(WALL_SECONDS, child.kill)
+        timer, notes = threading.Timer(WALL_SECONDS, child.kill), _Listener(child.stderr, progress)
         timer.start()
+        notes.start()
         try:
             raw = child.stdout.read(MAX_OUTPUT + 1)
             truncated = len(raw) > MAX_OUTPUT
             if truncated:
                 child.kill()
             code = child.wait()
-            notes = child.stderr.read(_MAX_NOTES).decode(errors="replace")
+            notes.join()
         finally:
             timer.cancel()
             child.kill()
@@ -160,8 +164,31 @@ def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534,
     if not text:
         raise ExtractionError("There is no text in it; if it is a scan, upload one with "
                               "recognised text.")
-    left_out, found, guessed = _understood(notes)
+    left_out, found, guessed = _understood(notes.kept)
     return Extracted(text, kind, truncated, left_out, found, guessed)
+
+
+class _Listener(threading.Thread):
+    """Reads what the child notes while it reads. `kept`: the lines that are more than progress, as
+    far as they are few."""
+
+    def __init__(self, pipe: IO[bytes], progress: Callable[[int, int], None]) -> None:
+        super().__init__(daemon=True, name="extraction-notes")
+        self._pipe, self._progress = pipe, progress
+        self.kept, self._room = list[str](), _MAX_NOTES
+
+    def run(self) -> None:
+        rest = b""
+        while piece := os.read(self._pipe.fileno(), 4096):
+            *lines, rest = (rest + piece).split(b"\n")
+            rest = rest[-100:]  # no line of ours is longer
+            for line in lines:
+                text = line[-100:].decode(errors="replace")
+                if found := _AT.fullmatch(text):
+                    self._progress(int(found[1]), int(found[2]))
+                elif self._room > 0:
+                    self._room -= len(line) + 1
+                    self.kept.append(text)
 
 
 def known_encoding(name: str) -> str:
@@ -193,11 +220,11 @@ def _by_content(handle: int, size: int, kind: str, filename: str) -> str:
     return kind
 
 
-def _understood(notes: str) -> tuple[tuple[str, ...], str, bool]:
+def _understood(notes: Iterable[str]) -> tuple[tuple[str, ...], str, bool]:
     """What the child noted, in sentences of ours: it may have been taken over."""
     numbers: dict[Note, list[int]] = {}
     encoding, guessed = "", False
-    for line in notes.splitlines():
+    for line in notes:
         if (found := _NOTE.fullmatch(line)) and int(found[1]) in LEFT_OUT:
             numbers.setdefault(Note(int(found[1])), []).append(int(found[2]))
         elif found := _ENCODING.fullmatch(line):

@@ -7,6 +7,7 @@ One volume per customer, which the employees' containers mount read-only at /sha
     files/NAME          the originals
     text/NAME.md        the text of each, beneath a short header
     search.db           every line of the texts, to be found again: see `knowledge_index`
+    .earlier/           what documents were before they were replaced: see `knowledge_history`
     .lock               held while anything here is changed
 
 Files are the truth. `index.json` is written last; where it does not agree with `files`, an upload
@@ -23,13 +24,15 @@ import os
 import secrets
 import sqlite3
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from stacks.extraction import ExtractionError, extract, known_encoding
+from stacks.knowledge_history import History, Version
 from stacks.knowledge_index import Index, Match
 from stacks.readers import kinds
 from stacks.workspace import TEMPORARY, Entry, NotFound, PathRefused, Workspace, checked
@@ -70,30 +73,44 @@ class Document:
 Documents = dict[str, Document]
 DocumentList = list[Document]
 Matches = list[Match]
+Versions = list[Version]
 
 
 class Knowledge:
     """A customer's documents in `root`, which nobody else writes to. Make one per request."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path,
+                 progress: Callable[[str, int, int], None] = lambda *_: None) -> None:
+        """`progress(name, page, of)`: called now and then while a document is read."""
+        self._root, self._progress = root, progress
         self._texts = root / "text"
-        self._index = Index(root)
+        self._index, self._history = Index(root), History(root)
         self._files = self._workspace(0, 0)  # to read and to remove
 
     def put(self, name: str, chunks: Iterable[bytes], by: str, now: datetime, max_bytes: int,
             max_total_bytes: int) -> Document:
         """Adds or replaces a document, and waits for its text (up to a minute).
 
-        A document that gives no text is kept; `why` says what is wrong with it. PathRefused,
+        What it replaces becomes an earlier version, if that is another one. A document that gives
+        no text is kept; `why` says what is wrong with it. PathRefused,
         TooLarge, NoSpace (the originals together have up to `max_total_bytes`), or what `chunks`
         raises leave everything as it was. One at a time: have the bytes at hand.
         """
         name = _checked_name(name)
         with self._lock():
             documents = self._mended()
-            entry = self._workspace(max_bytes, max_total_bytes).write(name, chunks)
+            old = documents.get(name)
+            kept = self._history.keep(name, old.uploaded, old.by, now) if old else None
+            try:
+                entry = self._workspace(max_bytes, max_total_bytes).write(name, chunks)
+            except BaseException:
+                if kept is not None:
+                    self._history.forget(kept)
+                raise
             documents[name] = _new(entry, now, by)
+            if kept is not None and self._history.is_same(name, kept):
+                self._history.forget(kept)
+            self._history.fit(name, max_total_bytes - sum(d.size for d in documents.values()))
             self._save(documents)  # who uploaded it survives should we be cut short while reading
             documents[name] = self._read(documents[name])
             self._keep_index()
@@ -109,6 +126,31 @@ class Knowledge:
     def open(self, name: str) -> tuple[Entry, BinaryIO]:
         """The original. NotFound."""
         return self._files.open(_checked_name(name))
+
+    def versions(self, name: str) -> Versions:
+        """What it was before it was replaced, the newest first. NotFound."""
+        name = _checked_name(name)
+        self._files.open(name)[1].close()
+        with self._lock(wait=False):
+            return self._history.of(name)
+
+    def version_counts(self) -> dict[str, int]:
+        """By name, how many earlier versions there are."""
+        return self._history.counts()
+
+    def open_version(self, name: str, version: int) -> tuple[int, BinaryIO]:
+        """An earlier version's size and bytes. NotFound."""
+        file = self._history.open(_checked_name(name), version)
+        return os.fstat(file.fileno()).st_size, file
+
+    def restore(self, name: str, version: int, by: str, now: datetime, max_bytes: int,
+                max_total_bytes: int) -> Document:
+        """Makes a document again what it was; what it is now becomes an earlier version. As `put`,
+        and NotFound."""
+        size, file = self.open_version(name, version)
+        with file:
+            pieces = iter(lambda: file.read(1 << 20), b"")
+            return self.put(name, pieces, by, now, max(max_bytes, size), max_total_bytes)
 
     def text(self, name: str) -> str:
         """What employees read of a document, without the header above it. NotFound."""
@@ -133,12 +175,13 @@ class Knowledge:
             return documents[name]
 
     def remove(self, name: str) -> None:
-        """Removes the original and its text. NotFound."""
+        """Removes the original, its text and its earlier versions. NotFound."""
         name = _checked_name(name)
         with self._lock():
             documents = self._mended()
             self._files.delete(name)
             self._text(name).unlink(missing_ok=True)
+            self._history.remove(name)
             del documents[name]
             self._keep_index()
             self._save(documents)
@@ -248,7 +291,8 @@ class Knowledge:
         try:
             _, file = self.open(document.name)
             with file:
-                found = extract(file, document.name, encoding=document.said_encoding or None)
+                found = extract(file, document.name, encoding=document.said_encoding or None,
+                                progress=partial(self._progress, document.name))
         except ExtractionError as error:
             self._text(document.name).unlink(missing_ok=True)
             return replace(document, state="failed", why=str(error), begins="", truncated=False,

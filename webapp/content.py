@@ -133,10 +133,24 @@ def search_knowledge(customer: str) -> Response:
     return jsonify(_ask_customer(customer, "GET", "knowledge", "search").json())
 
 
-@operation("GET", f"{_KNOWLEDGE}/content", "account", "A document's original (?name=).")
+@operation("GET", f"{_KNOWLEDGE}/content", "account",
+           "A document's original (?name=), or an earlier one (?version=).")
 def read_document(customer: str) -> Response:
     return _download(_ask_customer(customer, "GET", "knowledge", "content"),
                      request.args.get("name", ""))
+
+
+@operation("GET", f"{_KNOWLEDGE}/versions", "account",
+           "What a document was before it was replaced (?name=), the newest first.")
+def document_versions(customer: str) -> Response:
+    return jsonify(_ask_customer(customer, "GET", "knowledge", "versions").json())
+
+
+@operation("POST", f"{_KNOWLEDGE}/restore", "account",
+           "Make a document (?name=) again what it was (?version=); what it is now is kept.")
+def restore_document(customer: str) -> Response:
+    return jsonify(document=_ask_customer(customer, "POST", "knowledge", "restore",
+                                          signed=True).json())
 
 
 @operation("GET", f"{_KNOWLEDGE}/text", "account", "What employees read of a document (?name=).")
@@ -179,13 +193,15 @@ def _ask_employee(customer: str, employee: str, method: str, *rest: str, upload:
     return _ask(method, "employees", employee, *rest, upload=upload)
 
 
-def _ask_customer(customer: str, method: str, *rest: str, upload: bool = False) -> Answer:
-    return _ask(method, "customers", customer, *rest, upload=upload)
+def _ask_customer(customer: str, method: str, *rest: str, upload: bool = False,
+                  signed: bool = False) -> Answer:
+    return _ask(method, "customers", customer, *rest, upload=upload, signed=signed)
 
 
-def _ask(method: str, *parts: str, upload: bool) -> Answer:
+def _ask(method: str, *parts: str, upload: bool, signed: bool = False) -> Answer:
+    """`signed`: it is told who does it, as with an upload."""
     query = {name: value for name, value in request.args.items()
-             if name in ("path", "to", "name", "q", "month", "encoding")}
+             if name in ("path", "to", "name", "q", "month", "encoding", "version")}
     headers = {name: request.headers[name] for name in _CONDITIONS if name in request.headers}
     body = None
     if upload:
@@ -194,6 +210,7 @@ def _ask(method: str, *parts: str, upload: bool) -> Answer:
             raise Problem(411, "length_required", "Say how long the file is (Content-Length).")
         headers["Content-Length"] = str(request.content_length)
         body = _body()
+    if upload or signed:
         query["by"] = me().email
     db.session.remove()  # a transfer may take minutes; it holds no connection
     return ask(team.instance().socket, method, parts, query, body, headers)

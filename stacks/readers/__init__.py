@@ -12,6 +12,7 @@ import enum
 import importlib
 import os
 import pkgutil
+import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
@@ -62,7 +63,7 @@ class Notes:
 
     def __init__(self, handle: int | None = None, encoding: str | None = None,
                  most: int = 1_000) -> None:
-        self._handle, self._left = handle, most
+        self._handle, self._left, self._told = handle, most, 0.0
         self.encoding = encoding  # what a person said that it is
 
     def add(self, note: Note, number: int) -> None:
@@ -70,6 +71,12 @@ class Notes:
 
     def read_as(self, encoding: str, *, guessed: bool) -> None:
         self._write(f"encoding {encoding} {int(guessed)}")
+
+    def at(self, number: int, of: int) -> None:
+        """How far it is: at the page, or the document, of this number. Told now and then."""
+        if self._handle is not None and (now := time.monotonic()) - self._told >= 0.2:
+            self._told = now
+            os.write(self._handle, f"at {number} {of}\n".encode())
 
     def _write(self, line: str) -> None:
         if self._handle is not None and self._left > 0:

@@ -27,6 +27,7 @@ def load() -> Reader:
             raise Refused(Refusal.ENCRYPTED)
         unreadable, waiting, any_text = 0, list[str](), False
         for number in range(pages):
+            notes.at(number + 1, pages)
             try:
                 page = pdf.pages[number]
                 text = page.extract_text()

@@ -22,7 +22,7 @@ from state_repo.store import Author, Store
 from tests.conftest import ROOT, free_ports
 from tests.pages.fake_reconciler import FakeReconciler
 from tests.rows import put_employee
-from tools import frontend
+from tools import catalogue, frontend
 from webapp import accounts
 from webapp.factory import create_app
 from webapp.server import server
@@ -33,18 +33,20 @@ ENGINEER = Author("Engineer", "eng@iw.test")
 IMAGE = f"instantworker/employee@sha256:{'a' * 64}"
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-# The quick half of the matrix has every size and every scheme once; `make test-long` has the rest.
-LOOKS = pytest.mark.parametrize("viewport, scheme", [
-    pytest.param(DESKTOP, "light", id="light-desktop"),
-    pytest.param(PHONE, "dark", id="dark-phone"),
-    pytest.param(DESKTOP, "dark", id="dark-desktop", marks=pytest.mark.long),
-    pytest.param(PHONE, "light", id="light-phone", marks=pytest.mark.long)])
-# Of what takes longest, one look is quick.
-ONE_LOOK = pytest.mark.parametrize("viewport, scheme", [
-    pytest.param(PHONE, "dark", id="dark-phone"),
-    *(pytest.param(size, scheme, id=f"{scheme}-{name}", marks=pytest.mark.long)
-      for size, scheme, name in ((DESKTOP, "light", "desktop"), (DESKTOP, "dark", "desktop"),
-                                 (PHONE, "light", "phone")))])
+_LOOKS = {"light-desktop": (DESKTOP, "light"), "dark-phone": (PHONE, "dark"),
+          "dark-desktop": (DESKTOP, "dark"), "light-phone": (PHONE, "light")}
+
+
+def _looks(*quick: str) -> pytest.MarkDecorator:
+    """All looks; those that are not `quick` belong to `make test-long`."""
+    return pytest.mark.parametrize("viewport, scheme", [
+        pytest.param(*look, id=name, marks=() if name in quick else pytest.mark.long)
+        for name, look in _LOOKS.items()])
+
+
+# The quick half of the matrix has every size and every scheme once.
+LOOKS = _looks("light-desktop", "dark-phone")
+ONE_LOOK = _looks("dark-phone")  # of what takes longest
 SIZES = pytest.mark.parametrize("viewport", [
     pytest.param(PHONE, id="phone"),
     pytest.param(DESKTOP, id="desktop", marks=pytest.mark.long)])
@@ -110,6 +112,7 @@ def serve(instance: Instance, **settings: Any) -> Iterator[Site]:
         time.sleep(0.01)
     made = Site(app, instance)
     changes.set_platform(made.store, ENGINEER, "P", lambda _: Platform(images={"employee": IMAGE}))
+    catalogue.teach(made.store, ENGINEER, {})
     yield made
     served.should_exit = True
     thread.join(10)

@@ -73,6 +73,29 @@ def test_a_document_is_uploaded_read_downloaded_and_removed(ann, reconciler):
     assert reconciler.documents["acme"] == {}
 
 
+def test_a_document_that_was_replaced_comes_back(ann, reconciler):
+    page = ann.page
+    choose(page, ("prices.csv", PRICES))
+    row = page.get_by_role("row").filter(has_text="prices.csv")
+    expect(row).to_contain_text("Yes")
+    assert row.get_by_role("button", name="earlier version").count() == 0
+    choose(page, ("prices.csv", b"Package,Price\nKraken,59 EUR\n"))
+    page.get_by_role("button", name="Replace it").click()
+    row.get_by_role("button", name="1 earlier version of prices.csv").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("listitem")).to_have_count(1)
+    expect(dialog.get_by_role("listitem")).to_contain_text("by ann@acme.test")
+    ann.shot("knowledge-versions")
+    assert ann.violations() == []
+    with page.expect_download() as download:
+        dialog.get_by_role("link", name="Download").click()
+    assert download.value.path().read_bytes() == PRICES
+    dialog.get_by_role("button", name="Bring back").click()
+    expect(page.get_by_text("is again what it was")).to_be_visible()
+    assert reconciler.documents["acme"]["prices.csv"]["data"] == PRICES
+    expect(row.get_by_role("button", name="2 earlier versions of prices.csv")).to_be_visible()
+
+
 def test_documents_are_dropped_and_the_unreadable_say_why(ann, reconciler):
     page = ann.page
     data = page.evaluate_handle("""() => {
@@ -84,7 +107,7 @@ def test_documents_are_dropped_and_the_unreadable_say_why(ann, reconciler):
     page.locator("#zone").dispatch_event("drop", {"dataTransfer": data})
     expect(page.locator("#documents tr")).to_have_count(2)
     expect(page.locator("#documents tr", has_text="scan.pdf")).to_contain_text("It is damaged")
-    expect(page.locator("#uploads")).to_contain_text("It is empty, or a folder")
+    expect(page.locator("#uploads")).to_contain_text("It is empty.")
 
 
 def test_a_guessed_encoding_says_so_and_is_set_right(ann, reconciler):
@@ -166,3 +189,39 @@ def test_who_only_reads_can_look_and_change_nothing(site, visit, reconciler):
     expect(vic.page.get_by_role("link", name="Download prices.csv")).to_be_visible()
     expect(vic.page.locator("#zone")).to_have_count(0)
     expect(vic.page.get_by_role("button", name="Remove")).to_have_count(0)
+
+
+def test_a_folder_is_dropped_with_all_that_is_in_it(ann, reconciler):
+    """Browsers give a dropped folder as entries: a tree of them, by hand."""
+    ann.page.evaluate("""() => {
+      const file = (name, text) => ({ name, isFile: true, isDirectory: false,
+        file: (ok, no) => text === null ? no(new Error("gone")) : ok(new File([text], name)) });
+      const folder = (name, ...inner) => ({ name, isFile: false, isDirectory: true,
+        createReader: () => {
+          const left = [...inner];
+          return { readEntries: (ok) => ok(left.splice(0, 2)) };
+        } });
+      const entries = [
+        folder("shop", file("hours.txt", "9 to 17"), folder("deep", file("prices.csv", "a,1")),
+          file(".DS_Store", "x"), file("lost.txt", null)),
+        file("plain.md", "# Plain")];
+      const event = new Event("drop", { bubbles: true, cancelable: true });
+      const items = entries.map((entry) => ({ webkitGetAsEntry: () => entry }));
+      event.dataTransfer = { files: [], items };
+      document.getElementById("zone").dispatchEvent(event);
+    }""")
+    expect(ann.page.get_by_role("row")).to_have_count(4)
+    assert set(reconciler.documents["acme"]) == {"hours.txt", "prices.csv", "plain.md"}
+    expect(ann.page.locator(".upload").filter(has_text="lost.txt")).to_contain_text("It is empty.")
+
+
+def test_a_long_document_tells_how_far_it_is_read(ann, reconciler):
+    reconciler.go_on.clear()
+    reconciler.page = [12, 300]
+    choose(ann.page, ("handbook.md", b"# Hours"))
+    upload = ann.page.locator(".upload").filter(has_text="handbook.md")
+    expect(upload).to_contain_text("Page 12 of 300 is being read…")
+    expect(ann.page.get_by_role("row").filter(has_text="handbook.md")).to_contain_text(
+        "Page 12 of 300 is being read…")
+    reconciler.go_on.set()
+    expect(upload).to_contain_text("Every employee can read it now.")

@@ -219,3 +219,11 @@ def test_the_parser_sees_nothing_of_our_environment(text_of, tmp_path: Path,
     monkeypatch.setattr(sys, "executable", str(shown))
     names = {line.split("=")[0] for line in text_of("a.txt", b"x").text.splitlines()}
     assert names <= {"PATH", "LANG", "PWD", "OLDPWD", "SHLVL", "_"}
+
+
+def test_how_far_it_is_is_told_while_it_reads(tmp_path):
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdf(*[f"Page {n}" for n in range(40)]))
+    seen: list[tuple[int, int]] = []
+    extract(path, "a.pdf", progress=lambda page, of: seen.append((page, of)))
+    assert seen and seen[0] == (1, 40) and seen == sorted(seen)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from stacks import knowledge, knowledge_index
+from stacks import knowledge, knowledge_history, knowledge_index
 from stacks.extraction import ExtractionError
 from stacks.knowledge import Document, Knowledge
 from stacks.workspace import NoSpace, NotFound, PathRefused, TooLarge
@@ -314,3 +314,77 @@ def test_an_index_of_before_is_still_read(tmp_path: Path, known: Knowledge) -> N
         del old[0][name]
     (tmp_path / "index.json").write_text(json.dumps(old))
     assert [(d.name, d.state, d.left_out) for d in known.list()] == [("a.txt", "extracted", ())]
+
+
+# ---- earlier versions ----------------------------------------------------------------------------
+
+def contents(known: Knowledge, name: str) -> list[bytes]:
+    found = []
+    for version in known.versions(name):
+        size, file = known.open_version(name, version.version)
+        with file:
+            found.append(file.read())
+        assert size == len(found[-1]) == version.size
+    return found
+
+
+def test_what_is_replaced_is_kept_and_comes_back(tmp_path: Path, known: Knowledge) -> None:
+    put(known, "a.txt", b"one")
+    assert known.versions("a.txt") == [] and known.version_counts() == {}
+    put(known, "a.txt", b"two", by="eve@acme.test")
+    put(known, "a.txt", b"two", by="bo@acme.test")
+    assert contents(known, "a.txt") == [b"one"], "the same again is no other version"
+    (version,) = known.versions("a.txt")
+    assert (version.version, version.by, version.uploaded, version.replaced) == (
+        1, "dana@acme.test", NOW, NOW)
+    made = known.restore("a.txt", 1, "cy@acme.test", NOW, 1 << 20, 8 << 20)
+    assert made.by == "cy@acme.test" and known.text("a.txt") == "one\n"
+    assert contents(known, "a.txt") == [b"two", b"one"] and known.version_counts() == {"a.txt": 2}
+    assert known.search("two") == [], "employees know what stands now"
+    assert stat.S_IMODE((tmp_path / ".earlier").stat().st_mode) == 0o700
+
+
+def test_versions_are_few_and_never_take_the_room_of_documents(
+        known: Knowledge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knowledge_history, "MOST", 2)
+    for n in range(4):
+        put(known, "a.txt", b"%d" % n)
+    assert contents(known, "a.txt") == [b"2", b"1"]
+    for name, letter, size in (("b.txt", b"x", 20_000), ("b.txt", b"y", 20_000),
+                               ("c.txt", b"z", 15_000)):
+        known.put(name, [letter * size], "dana", NOW, 60_000, 60_000)
+    assert contents(known, "b.txt") == [b"x" * 20_000]
+    known.put("b.txt", [b"w" * 20_000], "dana", NOW, 60_000, 60_000)
+    assert contents(known, "b.txt") == [b"y" * 20_000], "the oldest gave way to c.txt"
+
+
+def test_an_upload_that_fails_leaves_no_version(known: Knowledge) -> None:
+    put(known, "a.txt", b"one")
+    with pytest.raises(NoSpace):
+        known.put("a.txt", [b"x" * 2000], "dana", NOW, 4000, 1000)
+    with pytest.raises(TooLarge):
+        known.put("a.txt", [b"x" * 2000], "dana", NOW, 1000, 4000)
+    assert known.versions("a.txt") == [] and known.text("a.txt") == "one\n"
+
+
+def test_removal_takes_the_versions_too(tmp_path: Path, known: Knowledge) -> None:
+    put(known, "a.txt", b"one")
+    put(known, "a.txt", b"two")
+    known.remove("a.txt")
+    assert not any((tmp_path / ".earlier").iterdir())
+    for call in (lambda: known.versions("a.txt"), lambda: known.open_version("a.txt", 1),
+                 lambda: known.restore("a.txt", 1, "dana", NOW, 1000, 1000)):
+        with pytest.raises(NotFound):
+            call()
+
+
+@pytest.mark.parametrize("damage", [
+    lambda p: (p / "1.json").write_text("{"), lambda p: (p / "1.json").write_text('{"by": 1}'),
+    lambda p: (p / "1").unlink(), lambda p: (p / "1.json").unlink()])
+def test_a_damaged_version_hides_no_other(tmp_path: Path, known: Knowledge, damage) -> None:
+    for data in (b"one", b"two", b"three"):
+        put(known, "a.txt", data)
+    damage(tmp_path / ".earlier" / "a.txt")
+    assert contents(known, "a.txt") == [b"two"]
+    put(known, "a.txt", b"four")
+    assert contents(known, "a.txt") == [b"three", b"two"]

@@ -4,7 +4,7 @@ import { Uploads } from "./uploads.js";
 import { many, t } from "./texts.js";
 
 const TEXT = {
-  extracted: t("Yes"), truncated: t("Yes, its beginning"), reading: t("Being read…"), failed: t("No"),
+  extracted: t("Yes"), truncated: t("Yes, its beginning"), reading: t("Being read…"), at: (n, of) => t("Page {n} of {of} is being read…", { n, of }), failed: t("No"),
   left: (left, all) => t("{left} of {all} left", { left: bytes(left), all: bytes(all) }),
   away: (why, s) => many(s, "{why} Trying again in {n} second.", "{why} Trying again in {n} seconds.", { why }),
   making: (s) => t("Your shared folder is being made; that takes a few seconds after sign-up.")
@@ -20,6 +20,10 @@ const TEXT = {
   sure: (name) => t("Remove {name}?", { name }), yes: t("Remove"),
   loss: t("Employees can’t look anything up in it any more, from their next answer on. This can’t be undone: download it first if you have no other copy."),
   removed: (name) => t("{name} was removed.", { name }),
+  held: (when) => t("A backup of {when} still holds it.", { when }),
+  versions: (n) => many(n, "{n} earlier version of", "{n} earlier versions of"), looking: t("Looking…"),
+  none: t("There are none any more."), until: t("until "), bringBack: t("Bring back"),
+  back: (name) => t("{name} is again what it was. What it was until now is kept.", { name }),
 };
 // What texts of the last decades are in, most used first.
 const ENCODINGS = { "utf-8": "UTF-8", "cp1252": t("Windows, Western Europe"), "iso8859-15": t("ISO 8859-15, Western Europe with €"),
@@ -35,6 +39,7 @@ const base = `/api/v1/customers/${encodeURIComponent(root.dataset.customer)}/kno
 const mayChange = root.dataset.mayChange === "yes";
 let known = null;
 let asked = 0;
+let soon;
 
 async function load() {
   const number = ++asked;
@@ -43,7 +48,8 @@ async function load() {
     if (number !== asked) return;
     known = answer;
     show();
-    if (known.documents.some((d) => d.state === "reading")) setTimeout(load, 2000);
+    clearTimeout(soon);
+    if (known.documents.some((d) => d.state === "reading")) soon = setTimeout(load, 2000);
   } catch (error) {
     if (number === asked) again(error, 5);
   }
@@ -82,7 +88,7 @@ function row(document) {
   const cell = (label, ...children) => { const made = element("td", {}, ...children); made.dataset.label = label; return made; };
   const kind = { extracted: "good", failed: "warn", reading: "" }[document.state];
   const state = cell("", element("span", { className: `badge dot ${kind} ${document.state === "reading" ? "live" : ""}` },
-    document.truncated ? TEXT.truncated : TEXT[document.state]));
+    document.page ? TEXT.at(...document.page) : document.truncated ? TEXT.truncated : TEXT[document.state]));
   if (document.why) state.append(element("p", { className: "why" }, document.why));
   for (const what of document.left_out ?? []) state.append(element("p", { className: "why" }, what));
   if (document.guessed) state.append(element("p", { className: "why" }, TEXT.guessed(document.encoding)));
@@ -99,6 +105,7 @@ function row(document) {
   download.href = `${base}/content?name=${encodeURIComponent(document.name)}`;
   download.download = document.name;
   actions.append(download);
+  if (document.versions) actions.append(action("button", "versions", `${TEXT.versions(document.versions)} ${document.name}`, () => showVersions(document.name)));
   if (mayChange) actions.append(action("button", "remove", `${TEXT.remove} ${document.name}`, () => remove(document.name)));
   const made = element("tr", {}, name, state, when, size, element("td", {}, actions));
   made.dataset.name = document.name;
@@ -150,11 +157,54 @@ async function showText(name) {
   }
 }
 
+async function showVersions(name) {
+  const state = part("versions-state");
+  part("versions-dialog-title").textContent = name;
+  part("versions").replaceChildren();
+  state.textContent = TEXT.looking;
+  openDialog("versions-dialog");
+  try {
+    const { versions } = await send("GET", `${base}/versions?name=${encodeURIComponent(name)}`);
+    state.textContent = versions.length ? "" : TEXT.none;
+    part("versions").replaceChildren(...versions.map((one) => version(name, one)));
+  } catch (error) {
+    state.textContent = error.message;
+  }
+}
+
+function version(name, one) {
+  const query = new URLSearchParams({ name, version: one.version });
+  const said = element("p", {}, timeElement(one.uploaded));
+  if (one.by) said.append(element("span", { className: "quiet small" }, TEXT.by(one.by)));
+  said.append(element("br"), element("span", { className: "quiet small" }, TEXT.until, timeElement(one.replaced), ` · ${bytes(one.size)}`));
+  const actions = element("div", { className: "row" });
+  const download = element("a", { className: "button quiet", href: `${base}/content?${query}`, download: name }, TEXT.download);
+  actions.append(download);
+  if (mayChange) {
+    const restore = element("button", { type: "button" }, TEXT.bringBack);
+    restore.addEventListener("click", async () => {
+      restore.disabled = true;
+      part("versions-state").textContent = TEXT.reading;
+      try {
+        await send("POST", `${base}/restore?${query}`);
+        part("versions-dialog").close();
+        toast(TEXT.back(name));
+        await load();
+      } catch (error) {
+        restore.disabled = false;
+        part("versions-state").textContent = error.message;
+      }
+    });
+    actions.append(restore);
+  }
+  return element("li", {}, said, actions);
+}
+
 async function remove(name) {
   if (!await confirmed({ title: TEXT.sure(name), text: TEXT.loss, yes: TEXT.yes })) return;
   try {
-    await send("DELETE", `${base}/content?name=${encodeURIComponent(name)}`);
-    toast(TEXT.removed(name));
+    const { backup } = await send("DELETE", `${base}/content?name=${encodeURIComponent(name)}`);
+    toast(TEXT.removed(name) + (backup ? ` ${TEXT.held(new Date(backup).toLocaleDateString())}` : ""));
     (part("query").offsetParent ? part("query") : part("files"))?.focus();
   } catch (error) {
     toast(error.message, { kind: "bad" });
@@ -212,7 +262,7 @@ part("query").addEventListener("input", () => { clearTimeout(later); later = set
 part("finder").addEventListener("submit", (event) => { event.preventDefault(); search(); });
 if (mayChange) {
   new Uploads({ customer: root.dataset.customer, zone: part("zone"), input: part("files"), list: part("uploads"),
-    status: part("uploads-status"), limits: () => known, done: load });
+    status: part("uploads-status"), limits: () => known, done: load, look: load });
 }
 addEventListener("online", load);
 const asks = new URLSearchParams(location.search).get("q");

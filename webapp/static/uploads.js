@@ -6,6 +6,7 @@ import { many, t } from "./texts.js";
 const TEXT = {
   waiting: t("Waiting its turn"), sending: (part) => t("Sending, {part} %", { part }),
   reading: (s) => t("Sent. Its text is being read… {s} s. You can leave this page.", { s }),
+  page: (n, of) => t("Sent. Page {n} of {of} is being read… You can leave this page.", { n, of }),
   read: t("Every employee can read it now."),
   partly: t("Every employee can read it now; only its beginning fits."),
   unread: (why) => t("Kept, but its text can’t be read. {why}", { why }),
@@ -13,7 +14,7 @@ const TEXT = {
   lost: t("The connection was lost. It is sent again when you are back online, or press Retry."),
   signedOut: t("You were signed out. Sign in again in another tab, then press Retry."),
   tooLarge: (most) => t("It is larger than {most}. Split it, or upload the part that matters.", { most }),
-  empty: t("It is empty, or a folder. Drop the documents themselves."),
+  empty: t("It is empty."),
   kind: (kind, kinds) => t("Employees can’t read {kind} files. Save it as one of {kinds}, and upload that.", { kind, kinds }),
   noKind: (kinds) => t("Its name has no ending such as .pdf. Employees read {kinds}.", { kinds }),
   noSpace: t("There is no space left for it. Remove documents that nobody needs, then press Retry."),
@@ -31,14 +32,14 @@ const READABLE = ["pdf", "docx", "xlsx", "pptx", "odt", "ods", "odp", "rtf", "ep
 const stored = (name) => name.normalize("NFC").replace(/\p{Zs}/gu, " ").trim();
 
 /** `zone`: the label around `input`; `list`: the <ul> of uploads; `limits()`: the API's answer about
- *  the knowledge, if it is known; `done()`: something arrived. */
+ *  the knowledge, if it is known; `done()`: something arrived; `look()`: asks for `limits()` anew. */
 export class Uploads {
-  constructor({ customer, zone, input, list, status, limits, done }) {
-    Object.assign(this, { customer, list, status, limits, done, queue: [], active: null });
+  constructor({ customer, zone, input, list, status, limits, done, look = async () => {} }) {
+    Object.assign(this, { customer, list, status, limits, done, look, queue: [], active: null });
     input.addEventListener("change", () => { this.add(input.files); input.value = ""; });
     for (const name of ["dragenter", "dragover"]) zone.addEventListener(name, (event) => { event.preventDefault(); zone.classList.add("over"); });
     for (const name of ["dragleave", "drop"]) zone.addEventListener(name, (event) => { event.preventDefault(); zone.classList.remove("over"); });
-    zone.addEventListener("drop", (event) => this.add(event.dataTransfer.files));
+    zone.addEventListener("drop", async (event) => this.add(await dropped(event.dataTransfer)));
     // A document that misses the zone shall not replace the page.
     for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
     addEventListener("online", () => { for (const item of this.queue) if (item.lost) this.again(item); });
@@ -90,6 +91,7 @@ export class Uploads {
   wait(item) {
     Object.assign(item, { state: "waiting", lost: false });
     item.bar.hidden = false;
+    item.bar.max = 100;
     item.bar.value = 0;
     say(item, TEXT.waiting, "", [[TEXT.cancel, () => this.cancel(item)]]);
   }
@@ -119,7 +121,13 @@ export class Uploads {
       item.state = "reading";
       item.bar.removeAttribute("value");
       const began = Date.now();
-      const tick = () => say(item, TEXT.reading(Math.round((Date.now() - began) / 1000)));
+      const tick = () => {
+        const seconds = Math.round((Date.now() - began) / 1000);
+        const page = this.limits()?.documents?.find((d) => d.name === stored(item.file.name))?.page;
+        if (page) { item.bar.max = page[1]; item.bar.value = page[0]; }
+        say(item, page ? TEXT.page(...page) : TEXT.reading(seconds));
+        if (seconds && seconds % 2 === 0) this.look();
+      };
       tick();
       item.clock = setInterval(tick, 1000);
     });
@@ -188,6 +196,28 @@ export class Uploads {
     const done = sent.filter((item) => item.state === "done").length;
     this.status.textContent = sent.length ? TEXT.summary(done, sent.length) : "";
   }
+}
+
+/** The files that were dropped, those in folders too, however deep. What hides (.DS_Store) stays out. */
+async function dropped(data) {
+  const entries = [...data.items ?? []].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return [...data.files];
+  const found = [];
+  const walk = async (entry) => {
+    if (entry.name.startsWith(".")) return;
+    try {
+      if (entry.isFile) { found.push(await new Promise((ok, no) => entry.file(ok, no))); return; }
+      const reader = entry.createReader();
+      // It gives some at a time.
+      for (let more; (more = await new Promise((ok, no) => reader.readEntries(ok, no))).length;) {
+        for (const one of more) await walk(one);
+      }
+    } catch {
+      found.push(new File([], entry.name)); // the browser may not read it: its row says that nothing came
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return found;
 }
 
 function row(file) {
