@@ -13,14 +13,15 @@ from typing import Any
 
 import requests
 
+from operator_cli.reach import ask
 from policies.documents import check_customer
 from state_repo import changes
 from state_repo.documents import Platform, Review
-from state_repo.instance import Instance
+from state_repo.instance import Instance, door_for
 from state_repo.status import StatusStore
 from state_repo.store import Author, Store
 from tests.conftest import ROOT, docker
-from tools import processes
+from tools import catalogue, processes
 from webapp import accounts
 
 PASSWORD = "correct horse battery"
@@ -36,6 +37,7 @@ class House:
         self.store.install_hooks()
         changes.set_platform(self.store, ENGINEER, "Platform", lambda _: replace(
             platform, review=Review(direct_pushes=True)))
+        catalogue.teach(self.store, ENGINEER, {})
         accounts.prepare(instance)
         self.status = StatusStore(instance.database_url)
         self.status.migrate()
@@ -112,6 +114,16 @@ class House:
             s.sync_status == "Synced" for s in self.status.stacks()) and all(
             e.sync_status == "Synced" and e.health_status in ("Healthy", "Suspended")
             for e in self.status.employees() if e.desired_state != "vanished")
+
+    def drift(self) -> list[dict[str, Any]]:
+        """What `iw drift` says, without a process for each look."""
+        url = "/v1/drift"
+        return ask(door_for(self.instance.socket, url), "GET", url)["items"]
+
+    def ask(self, employee: str, text: str) -> str:
+        """What it answers to one message, without a page."""
+        url = f"/v1/employees/{employee}/ask"
+        return ask(door_for(self.instance.socket, url), "POST", url, {"text": text})["text"]
 
     def containers(self) -> list[str]:
         """Names of the employees' containers."""

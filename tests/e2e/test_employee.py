@@ -238,23 +238,15 @@ def test_what_the_agent_does_is_kept_from_what_its_gateway_lives_by(ann, house, 
         "echo fine > /data/workspace/seen.txt && cat /shared/INDEX.md > /dev/null; "
         "echo walls-hold-$((40+2))")), "walls-hold-42")
     assert "reached" not in ann.frame("chat").locator("body").inner_text()
-    ann.idle()
+    # Without the page: what is tried is the gateway's own tools.
     for path in ("/data/state/openclaw.json", "/data/workspace/way/openclaw.json",
                  "/proc/self/root/data/state/openclaw.json", "/proc/self/environ"):
         before = len(provider.requests)
-        # The page folds away what failed before. A message that is sent while a reply goes on joins
-        # that turn: so the answer to this one is waited for.
-        ann.send(tool("read", path=path))
-        until(lambda before=before: ann.page.wait_for_timeout(50) or (
-            len(provider.requests) >= before + 2), "the tool's words go back to the model", 180)
-        ann.idle()
+        house.ask(pulse, tool("read", path=path))
         said = json.dumps(provider.requests[before:])
         assert "escapes sandbox root" in said, said[-600:]
         assert secret not in said and "OPENCLAW_STATE_DIR" not in said
-    before = len(provider.requests)
-    ann.send(tool("write", path="/data/state/openclaw.json", content="{}"))
-    until(lambda: ann.page.wait_for_timeout(50) or len(provider.requests) >= before + 2,
-          "the write is refused", 180)
+    house.ask(pulse, tool("write", path="/data/state/openclaw.json", content="{}"))
     assert json.loads(inside(house, pulse, "cat /data/state/openclaw.json"))["gateway"] == (
         config["gateway"])
     seen = docker("exec", house.instance.container_name(pulse), "env", "PYTHONPATH=/opt/site",
@@ -302,6 +294,69 @@ def test_signing_out_closes_what_is_open(house, browser, pulse):
         visitor.context.close()
 
 
+# ---- nothing that was said is lost --------------------------------------------------------------
+
+WORDS = [f"word{n}" for n in range(40)]
+
+
+@pytest.fixture
+def slowly(provider) -> Iterator[None]:
+    """A model that takes about 40 seconds for WORDS."""
+    provider.pause_s = 1.0
+    yield
+    provider.pause_s = 0.0
+
+
+@pytest.mark.long
+def test_a_reply_ends_before_its_employee_is_replaced(ann, house, pulse, slowly):
+    ann.open(pulse)
+    name = house.instance.container_name(pulse)
+    before = docker("inspect", "-f", "{{.Id}}", name)
+    frame, _ = ann.send("SAY " + " ".join(WORDS))
+    ann.wait(lambda: WORDS[2] in frame.locator("body").inner_text().partition("(scripted)")[2],
+             "the beginning of the reply", 60)
+    told = len(house.events("Finishing"))
+    house.iw("retry", pulse, "--no-wait")
+    until(lambda: docker("inspect", "-f", "{{.Id}}", name) not in ([], before),
+          "a new container", 120, house)
+    assert len(house.events("Finishing")) == told + 1
+    ann.page.wait_for_timeout(1000)
+    frame = ann.frame("chat")
+    ann.wait(lambda: f"(scripted) {' '.join(WORDS)}" in " ".join(
+        frame.locator("body").inner_text().split()), "the whole reply", 90)
+
+
+@pytest.mark.long
+def test_what_is_said_while_it_is_replaced_is_answered_once(ann, house, pulse):
+    ann.open(pulse)
+    ann.say("SAY I am here", "(scripted) I am here")
+    ann.idle()
+    name = house.instance.container_name(pulse)
+    before = docker("inspect", "-f", "{{.Id}}", name)
+    house.iw("retry", pulse, "--no-wait")
+    until(lambda: docker("inspect", "-f", "{{.Id}}", name) != before, "the old one gone", 60, house)
+    ann.say("SAY in between", "(scripted) in between")
+    ann.idle()
+    assert ann.frame("chat").locator("body").inner_text().count("(scripted) in between") == 1
+
+
+@pytest.mark.long
+def test_a_new_key_lets_the_work_end_that_was_begun_with_the_old_one(ann, house, pulse):
+    ann.open(pulse)
+    steps = [("exec", {"command": f"sleep 3; echo step {n}"}) for n in range(4)]
+    before = json.loads(inside(house, pulse, "cat /data/state/openclaw.json"))
+    frame, shown = ann.send(f"WORK {json.dumps(steps)}", "The work is done: step 3")
+    ann.page.wait_for_timeout(4000)
+    changes.rotate_key(house.store, ENGINEER, "acme", pulse)
+    ann.wait(lambda: frame.locator("body").inner_text().count("The work is done: step 3") > shown,
+             "the end of the work", 120)
+    key = before["models"]["providers"]["litellm"]["apiKey"]
+    keys = house.instance.data / "config" / "model_proxy" / "keys"
+    until(lambda: not (keys / f"{hashlib.sha256(key.encode()).hexdigest()}.json").exists(),
+          "the old key revoked", 60, house)
+    ann.say("SAY with a new key", "(scripted) with a new key")
+
+
 @pytest.fixture
 def memory_to_sleep_in() -> Iterator[None]:
     """Swap: this machine's, or one of the test's."""
@@ -328,14 +383,14 @@ def sleep_and_wake(ann: Visitor, house: House, pulse: str) -> None:
     changes.set_platform(house.store, ENGINEER, "Sleep soon", lambda p: replace(
         p, sleep=Sleep(after_minutes=0.1)))
     until(lambda: house.status.employee(pulse).asleep_since, "Pulse asleep", 200, house)
-    assert docker("inspect", "-f", "{{.State.Status}}", name) == [
-        "paused" if swap.exists() else "exited"]
+    down = ["paused" if swap.exists() else "exited"]  # it is on the record before it is so
+    until(lambda: docker("inspect", "-f", "{{.State.Status}}", name) == down, str(down), 60, house)
     ill = len(house.events("Degraded"))
     changes.set_platform(house.store, ENGINEER, "Sleep late", lambda p: replace(
         p, sleep=Sleep(after_minutes=60)))
     until(house.is_synced, "it sleeps, and that is as wanted", 30, house)
     ann.open(pulse)
-    ann.say("SAY Good evening", "(scripted) Good evening", 90)
+    ann.say("SAY Good evening", "(scripted) Good evening")
     assert house.status.employee(pulse).asleep_since is None
     assert len(house.events("Degraded")) == ill, "to wake is not an illness"
 

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tests.fake_provider import KEY, FakeProvider
 
 SHOTS = Path(os.environ.get("IW_ARTEFACTS") or ROOT / ".build" / "e2e")
 SIZE = Resources(1.0, 2560, 512)
+_CALM_S = 2.0
 
 
 @contextmanager
@@ -100,7 +101,7 @@ class Visitor:
         page.on("console", lambda m: self.trouble.append(m.text) if m.type == "error" else None)
 
     def open(self, employee: str) -> None:
-        self.employee = employee
+        self.employee, self.has_sent = employee, False
         self.page.goto(f"{self.house.instance.app_url}/employees/{employee}")
 
     def frame(self, name: str) -> Frame:
@@ -116,22 +117,34 @@ class Visitor:
         """Sends a chat message; returns the seconds until the answer is on the page."""
         frame, before = self.send(text, wanted)
         began = time.monotonic()
-        try:
-            until(lambda: frame.locator("body").inner_text().count(wanted) > before,
+        self.wait(lambda: frame.locator("body").inner_text().count(wanted) > before,
                   f"{wanted!r} in the chat", seconds)
+        return time.monotonic() - began
+
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 180.0) -> None:
+        """Waits for the condition; fails with what the page shows and what its employee did."""
+        try:
+            until(lambda: self.page.wait_for_timeout(50) or condition(), what, seconds)
         except AssertionError as error:
             self.shot("failure")
             log = inside(self.house, self.employee, "tail -c 3000 /data/state/logs/openclaw.log; "
                          "ps -eo pid,etimes,args | grep -v ' grep ' | cut -c1-150")
             name = self.house.instance.container_name(self.employee)
             log += "\n" + " ".join(docker("logs", "--tail", "40", name))
-            raise AssertionError(f"{error}\n{frame.locator('body').inner_text()[-800:]}\n{log}"
-                                 ) from None
-        return time.monotonic() - began
+            log += "\n" + "\n".join(line[:300] for line in self.trouble[-40:])
+            shown = self.frame("chat").locator("body").inner_text()[-800:]
+            raise AssertionError(f"{error}\n{shown}\n{log}") from None
 
     def send(self, text: str, wanted: str = "") -> tuple[Frame, int]:
         """Sends a chat message, without waiting; returns the chat's frame, and how often `wanted`
-        stood in it before."""
+        stood in it before.
+
+        The page of an overloaded machine keeps a message that follows a reply's end at once until
+        it is loaded anew: nobody types as fast, so that the page is given a moment.
+        """
+        if self.has_sent:
+            self.idle()
+        self.has_sent = True
         frame = self.frame("chat")
         box = frame.locator("textarea").first
         try:
@@ -147,10 +160,17 @@ class Visitor:
         return frame, before
 
     def idle(self, seconds: float = 60.0) -> None:
-        """Waits until the reply that goes on has ended: then the page offers no "Steer"."""
-        frame = self.frame("chat")
-        until(lambda: self.page.wait_for_timeout(100) or (
-            "Steer" not in frame.locator("body").inner_text()), "the reply's end", seconds)
+        """Waits until the reply that goes on has ended, and the page has been calm for a moment:
+        then it offers no "Steer"."""
+        frame, last = self.frame("chat"), time.monotonic()
+
+        def is_calm() -> bool:
+            nonlocal last
+            self.page.wait_for_timeout(100)
+            if "Steer" in frame.locator("body").inner_text():
+                last = time.monotonic()
+            return time.monotonic() - last >= _CALM_S
+        until(is_calm, "the reply's end", seconds)
 
     def watching(self) -> Frame:
         frame = self.frame("browser")
