@@ -28,7 +28,6 @@ from reconciler.forges.follow import Follower
 from reconciler.forges.webhook import ForgedError, verify, webhook_secret
 from reconciler.loop import Reconciler
 from reconciler.plans import Planner
-from reconciler.turns import Turns
 from reconciler.world import Source
 from stacks import StackError
 from state_repo.instance import BULK_SOCKET
@@ -51,7 +50,6 @@ class InternalApi:
                  follower: Follower | None = None) -> None:
         self._r, self._answers = reconciler, Answers(reconciler)
         self._planner, self._follower = planner, follower
-        self._turns = Turns(reconciler.fleet, reconciler.rest)
         self._public = Map([
             Rule("/metrics", endpoint=self.metrics), Rule("/healthz", endpoint=self.healthz),
             Rule("/targets", endpoint=self.targets),
@@ -71,6 +69,8 @@ class InternalApi:
                  methods=["POST"]),
             Rule("/v1/employees/<employee>/ask", endpoint=self.ask, methods=["POST"]),
             *Content(reconciler).rules(),
+            Rule("/v1/rollout", endpoint=self.rollout, methods=["GET"]),
+            Rule("/v1/rollout", endpoint=self.roll_out, methods=["POST"]),
             Rule("/v1/retry", endpoint=self.retry, methods=["POST"]),
             Rule("/v1/notify", endpoint=self.notify, methods=["POST"]),
             Rule("/v1/confirm", endpoint=self.confirm, methods=["POST"]),
@@ -146,7 +146,15 @@ class InternalApi:
         return as_json({})
 
     def ask(self, request: Request, employee: str) -> Response:
-        return as_json(self._turns.ask(employee, _field(request, "text")))
+        return as_json(self._r.turns.ask(employee, _field(request, "text")))
+
+    def rollout(self, request: Request) -> Response:
+        """The last roll-out of an image; null when there was none."""
+        return as_json(self._r.rollouts.as_json())
+
+    def roll_out(self, request: Request) -> Response:
+        """Rolls the platform's image out to whoever is behind: how many that are."""
+        return as_json({"behind": self._r.rollouts.begin_again()}, 202)
 
     def retry(self, request: Request) -> Response:
         customer = _field(request, "customer")

@@ -37,12 +37,16 @@ from reconciler.decide import (
 )
 from reconciler.engine import Engine, Program
 from reconciler.fleet import Fleet
+from reconciler.judge import Judgement
 from reconciler.metrics import Metrics
 from reconciler.outbox import Outbox
 from reconciler.queue import FairQueue
 from reconciler.recorder import Recorder, Turn
 from reconciler.rest import Rest
+from reconciler.rollouts.parts import Parts
+from reconciler.rollouts.roller import Roller
 from reconciler.storage import Disk, StorageWatch
+from reconciler.turns import Turns
 from reconciler.workers import Workers
 from reconciler.world import PARTS, Look, World
 from stacks import StackError
@@ -72,6 +76,8 @@ class Reconciler:
                            self.boost)
         self.rest = Rest(instance, self.fleet.asleep(), self.fleet.mark_asleep, world.guard)
         self.storage = StorageWatch(instance, self._tell_of_storage)
+        self.turns = Turns(self.fleet, self.rest)
+        self.rollouts = Roller(self, Parts(instance, self.fleet, self.turns))
         world.asleep, world.tell = self._standing_still, self._tell_of_employee
         applied = status.applied()
         self.book = Book(self.outbox, store, applied, status.owners(), _now())
@@ -101,6 +107,7 @@ class Reconciler:
     def stop(self, patience_s: float = 20.0) -> None:
         """Lets running engines finish; after `patience_s` seconds asks them to stop early."""
         self._stop.set()
+        self.rollouts.stop()
         self.workers.stop()
         self._woken.set()
         self.workers.join(patience_s)
@@ -109,6 +116,10 @@ class Reconciler:
         self.fleet.close()
         self.outbox.flush()
         self.world.close()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
 
     def wake(self) -> None:
         """Asks for a turn of the loop now."""
@@ -183,7 +194,14 @@ class Reconciler:
 
     def _standing_still(self) -> frozenset[str]:
         """Who does not run, and is meant not to: asleep, or frozen."""
-        return self.rest.asleep() | self.storage.frozen().keys()
+        return self.rest.asleep() | self._frozen().keys()
+
+    def _frozen(self) -> dict[str, Judgement]:
+        """Who stands still, and what is said of it: it is too large, or its files are being
+        copied."""
+        return {e: Judgement("Synced", health, why) for health, frozen in (
+            ("Degraded", self.storage.frozen()), ("Progressing", self.rollouts.frozen()))
+            for e, why in frozen.items()}
 
     def _tell_of_storage(self, employee: str, customer: str, message: str) -> None:
         self.outbox.event("Storage", message, customer, employee)
@@ -211,7 +229,7 @@ class Reconciler:
             self._free_locks()
             self.notice()
             snapshot, halt = self._take()
-            settled, frozen = self.rest.settled(), self.storage.frozen()
+            settled, frozen = self.rest.settled(), self._frozen()
             look = self._look_around()
             if look.containers is not None:
                 self.fleet.see(look.containers, look.at)
@@ -234,7 +252,7 @@ class Reconciler:
             self.turn = Turn(snapshot, self._taken or snapshot.commit, platform_digest, decision,
                              look, drift, halt, now, self._lost_reason,
                              # Whoever was frozen when the look began may have been seen so.
-                             frozen | self.storage.frozen())
+                             frozen | self._frozen())
             self._recorder.write(self.turn)
             self._show(halted=halt is not None or decision.hold is not None)
             self._turned = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ _WARM_UP_S = 60.0
 _PICTURE_S, _MOST_PICTURE = 5.0, 256 * 1024
 _JPEG = b"\xff\xd8\xff"
 _MOST_ANSWER = 1 << 20
+_REFUSED = "X-Refused"  # why an employee's gateway is not started, in words: see its image
+_PAGE_S, _MOST_PAGE = 20.0, 16 << 20
+# Of a page: what it loads from where it came from itself.
+_PAGE_PARTS = re.compile(
+    rb"""<(?:script|link)\b[^>]*?\b(?:src|href)=["'](\.?/?(?!/|data:|https?:)[^"']+"""
+    rb"""\.(?:js|mjs|css)(?:\?[^"']*)?)["']""")
 
 
 class TurnError(ReconcilerError):
@@ -46,7 +53,8 @@ def answers(address: str, visitor: Visitor, *, timeout_s: float = 2.0) -> str | 
     try:
         # Of all addresses that cost nothing, the one that asks who it is: /readyz does not.
         connection.request("GET", "/v1/models", headers=visitor.headers)
-        status = connection.getresponse().status
+        response = connection.getresponse()
+        status, refused = response.status, response.headers.get(_REFUSED, "")[:300]
     except TimeoutError:
         return f"its chat did not answer within {timeout_s:g} s"
     except OSError:
@@ -55,6 +63,8 @@ def answers(address: str, visitor: Visitor, *, timeout_s: float = 2.0) -> str | 
         return f"its chat gave no valid HTTP answer ({type(error).__name__})"
     finally:
         connection.close()
+    if refused:
+        return f"it does not start: {refused}"
     if status in (401, 403):
         return "its new settings are not in force yet"
     return None if 200 <= status < 300 else f"it is not ready yet ({status})"
@@ -114,6 +124,38 @@ def turn(address: str, visitor: Visitor, text: str, timeout_s: float) -> str:
     if not isinstance(said, str):
         raise TurnError("its chat gave an answer that holds no text")
     return said
+
+
+def page_problem(address: str, visitor: Visitor) -> str | None:
+    """None when the chat's page is whole: it is sent, and so is every script and style that it
+    names; else what is wrong in plain words."""
+    try:
+        page = _get(address, "/", visitor)
+        names = {name.decode() for name in _PAGE_PARTS.findall(page)}
+        if not any(name.partition("?")[0].endswith(".js") for name in names):
+            return "its chat's page names no script"
+        for name in sorted(names):
+            if not _get(address, "/" + name.removeprefix(".").lstrip("/"), visitor):
+                return f"{name} of its chat's page is empty"
+    except TurnError as error:
+        return str(error)
+    return None
+
+
+def _get(address: str, path: str, visitor: Visitor) -> bytes:
+    """Raises TurnError."""
+    connection = http.client.HTTPConnection(address, CHAT_PORT, timeout=_PAGE_S)
+    try:
+        connection.request("GET", path, headers=visitor.headers)
+        response = connection.getresponse()
+        body = response.read(_MOST_PAGE)
+    except (OSError, http.client.HTTPException) as error:
+        raise TurnError(f"{path} of its chat can't be had ({type(error).__name__})") from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise TurnError(f"{path} of its chat is refused ({response.status})")
+    return body
 
 
 def thumbnail(address: str) -> bytes | None:

@@ -117,6 +117,7 @@ def run(settings: Settings) -> int:
     turns = threading.Thread(target=reconciler.turn_when_woken, args=(settings.cycle_s,),
                              name="loop", daemon=True)
     turns.start()
+    threading.Thread(target=reconciler.rollouts.run, name="rollout", daemon=True).start()
     if follower is not None:
         threading.Thread(target=follower.look_when_woken, name="forge", daemon=True).start()
     log.info("reconciling %s every %.1f s", instance.data, settings.cycle_s)

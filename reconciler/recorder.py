@@ -23,7 +23,7 @@ _VANISHED = ("its document vanished from the state repo; it was stopped and its 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What one turn of the loop found out. `halt`: why nothing new is applied, if so.
-    `commit`: the last one taken."""
+    `commit`: the last one taken. `frozen`: what is said of who stands still."""
 
     snapshot: Snapshot
     commit: str
@@ -34,7 +34,7 @@ class Turn:
     halt: str | None
     now: datetime
     lost_reason: Callable[[str], str] = lambda employee: f"the files of {employee} are gone"
-    frozen: Mapping[str, str] = field(default_factory=dict)
+    frozen: Mapping[str, Judgement] = field(default_factory=dict)
 
 
 class Recorder:
@@ -107,7 +107,7 @@ class Recorder:
             if employee.id in lost:
                 judgement = Judgement("OutOfSync", "Missing", turn.lost_reason(employee.id))
             elif employee.id in turn.frozen and seen is not None and seen.paused:
-                judgement = Judgement("Synced", "Degraded", turn.frozen[employee.id])
+                judgement = turn.frozen[employee.id]
             else:
                 judgement = judge(
                     employee, seen, applied=(was_done or not pending) and not drifted and (

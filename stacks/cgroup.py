@@ -218,8 +218,10 @@ def wanted_cpus(name: str) -> float:
 
 
 def pause(name: str) -> None:
+    """Nothing happens to one that is paused."""
     with speaking():
-        client().pause(name)
+        if not client().inspect_container(name)["State"]["Paused"]:
+            client().pause(name)
 
 
 def unpause(name: str) -> None:

@@ -86,9 +86,9 @@ class Volumes:
             self._made.add(name)
 
 
-def back_up(folder: Path, target: Path) -> str:
+def back_up(folder: Path, target: Path, level: int = 9) -> str:
     """Writes everything below `folder` as a .tar.gz, whole or not at all, and reads it back.
-    Returns its SHA-256.
+    Returns its SHA-256. `level`: of compression, 1 (quick) to 9 (small).
 
     Raises:
         StackError: it is not complete; `target` is what it was before.
@@ -97,7 +97,7 @@ def back_up(folder: Path, target: Path) -> str:
     handle, fresh = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".new", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            with tarfile.open(fileobj=file, mode="w:gz") as archive:
+            with tarfile.open(fileobj=file, mode="w:gz", compresslevel=level) as archive:
                 archive.add(folder, arcname=".")
             file.flush()
             os.fsync(file.fileno())

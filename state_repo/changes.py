@@ -294,6 +294,40 @@ def retire(store: Store, author: Author, customer: str, employee: str, *,
                  lambda e: e if e.state == retired else replace(e, state=retired, retired_at=at))
 
 
+CANARY = "upgrade-canary"
+
+
+def set_canary(store: Store, author: Author, image: str | None, state: EmployeeState, *,
+               first: str) -> Employee:
+    """The employee that new images are tried on, in this state, at `image` (None: at the one that
+    it has): one of a company of its own, made with the image `first` when it is not there yet. It
+    is kept, so that what it remembers gets as old as its colleagues' memory."""
+    made: list[Employee] = []
+
+    def change(view: CustomerView) -> Files:
+        company = view.customer or Customer(CANARY, "Canary of upgrades", 1, _free_subnet(view))
+        old = next((e for e in view.employees.values() if e.state in ("running", "paused")), None)
+        made[:] = [replace(old, image=image or old.image, state=state) if old else Employee(
+            mint_id("canary"), CANARY, "Canary", "Upgrade check", image or first, state,
+            instructions=
+            "The platform asks you short questions. Do what they say and answer in one sentence.",
+            **_terms(view.platform, company))]
+        return {company.path: dump(company), made[0].path: dump(made[0])}
+    store.commit(author, f"Canary of upgrades: {state}", change, CANARY)
+    return made[0]
+
+
+def set_image(store: Store, author: Author, customer: str, employee: str, image: str, *,
+              anew: bool = False) -> tuple[Employee, str]:
+    """Takes an employee, or a blank, to an image. `anew`: its files are written anew, as by a
+    retry."""
+    def edit(e: Employee) -> Employee:
+        if e.state == "retired":
+            raise ChangeError(f"{e.id} is retired; it needs no image any more")
+        return replace(e, image=image, restarts=e.restarts + anew)
+    return _edit(store, author, customer, employee, "Change the image of", edit)
+
+
 RETIRED_KEPT = timedelta(days=90)
 
 

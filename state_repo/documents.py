@@ -90,7 +90,8 @@ class Employee:
     `restarts`: raised by a retry; a new number replaces the container. `state: warm`: booted and
     nobody yet: a hire claims it, under the id that it has. `seat`: False for one who was paused
     because its company has fewer seats than before: it holds none until it is resumed.
-    `hired_at`: RFC 3339; of employees from before it was written, None."""
+    `hired_at`: RFC 3339; of employees from before it was written, None. `image_pinned`: it stays
+    at its image, whatever is rolled out."""
 
     id: str
     customer: str
@@ -106,6 +107,7 @@ class Employee:
     retired_at: str | None = None
     seat: bool = True
     hired_at: str | None = None
+    image_pinned: bool = False
 
     @property
     def path(self) -> str:

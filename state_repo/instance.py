@@ -106,6 +106,13 @@ class Instance:
             raise InstanceError(f"{what} was made before and is gone; it is not made anew by "
                                 f"itself. {advice}. To begin with nothing: rm {marker}")
 
+    def last_set(self, what: str) -> dict[str, str]:
+        """What set-up itself wrote last: "images" by part, or digests of "skills" by name."""
+        try:
+            return dict(json.loads((self.data / f"{what}-set.json").read_text()))
+        except (OSError, ValueError):
+            return {}
+
     def mark_made(self, what: str) -> None:
         marker = self.data / "made" / what
         if not marker.exists():

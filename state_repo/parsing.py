@@ -367,6 +367,8 @@ def _plain_employee(e: Employee) -> dict[str, Any]:
         spec["seat"] = False
     if e.hired_at is not None:
         spec["hiredAt"] = e.hired_at
+    if e.image_pinned:
+        spec["imagePinned"] = True
     metadata = {"id": e.id, "customer": e.customer, "name": e.name, "role": e.role}
     return {"metadata": metadata, "spec": spec}
 

@@ -66,6 +66,8 @@ def _employee() -> dict[str, Any]:
         "hiredAt": {"type": "string", "format": "date-time",
                     "description": "When it was hired (RFC 3339): the newest lose a seat first."},
         "image": IMAGE,
+        "imagePinned": {"type": "boolean", "default": False, "description":
+                        "true: no roll-out takes it to another image."},
         "model": _object({
             "name": NAME | {"default": model.name},
             "monthlyBudgetUsd": _number(model.monthly_budget_usd, 0, 100000, "Spend a month."),

@@ -103,11 +103,11 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
             old = Platform(images={}, network=NetworkPool(pool=made.network_pool),
                            warm_per_customer=1)
         models = old.models | ({"default": offered} if offered else {})
-        found = followed(old.images, images, last_set(made, "images"))
+        found = followed(old.images, images, made.last_set("images"))
         return replace(old, images=found, models=models, plans=old.plans or PLANS)
     changes.set_platform(store, SETUP, "Set the platform's images, models and plans", prepared)
     keep_last_set(made, "images", images)
-    keep_last_set(made, "skills", catalogue.teach(store, SETUP, last_set(made, "skills")))
+    keep_last_set(made, "skills", catalogue.teach(store, SETUP, made.last_set("skills")))
     for part, pinned in store.platform().images.items():
         if part in images and images[part] != pinned:
             print(f"platform.yaml names another image for {part} than the one built here; it stays "
@@ -147,14 +147,6 @@ def followed(named: Mapping[str, str], built: Mapping[str, str], last: Mapping[s
     set-up did (`last`): who pinned an image, or went back to one, did it on purpose."""
     return {**named, **{part: image for part, image in built.items()
                         if part not in named or named[part] == last.get(part, named[part])}}
-
-
-def last_set(made: Instance, what: str) -> dict[str, str]:
-    """What set-up itself wrote last: images by part, or digests of skills by name."""
-    try:
-        return dict(json.loads((made.data / f"{what}-set.json").read_text()))
-    except (OSError, ValueError):
-        return {}
 
 
 def keep_last_set(made: Instance, what: str, values: Mapping[str, str]) -> None:

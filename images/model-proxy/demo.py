@@ -24,6 +24,7 @@ CAN = (_ABOUT + " Try one of these:\n\n"
        "- Open example.com\n"
        "- Write to notes/plan.md: Call the printer on Monday\n"
        "- Remember that our office closes at five\n"
+       "- What do you remember about our office?\n"
        "- What do you know about prices?\n"
        "- Who are you?\n\n" + _KEY)
 _URL = re.compile(r"\b(?:https?://\S+|(?:[a-z0-9-]+\.)+[a-z]{2,}(?:/\S*)?)", re.IGNORECASE)
@@ -34,6 +35,8 @@ _WRITE = re.compile(r"\b(?:write|save|note|put)\b(?P<before>[^:]*?)\b(?:to|in|in
 _JUST_WRITE = re.compile(r"\b(?:write|make|take) (?:a |down a )?note(?: that|:)?\s+(?P<text>.+)",
                          re.IGNORECASE | re.DOTALL)
 _REMEMBER = re.compile(r"\bremember(?: that|:)?\s+(?P<text>.+)", re.IGNORECASE | re.DOTALL)
+_RECALL = re.compile(r"\bwhat do you remember(?: (?:about|of))?\s+(?P<words>[^?.!\n]+)",
+                     re.IGNORECASE)
 _LOOK_UP = re.compile(r"\b(?:what do you know about|what do we know about|look up|search(?: for)?|"
                       r"find(?: out)?(?: about)?|what is our|what are our|"
                       r"how much (?:is|are|does|do))\s+(?:the |our |a |an )?(?P<words>[^?.!\n]+)",
@@ -81,6 +84,10 @@ def _asked(text: str, known: str) -> Turn | None:
         found = _IDENTITY.search(known)
         who = f"I am {found[1]}." if found else "I am an AI employee."
         return Turn(f"{who}\n\n{_ABOUT} {_KEY}")
+    if (found := _RECALL.search(text)) is not None:
+        longest = max(found["words"].split(), key=len, default="")
+        return Turn(tool="exec", arguments={
+            "command": f"grep -rih -- {shlex.quote(longest)} MEMORY.md memory"})
     if (found := _REMEMBER.search(text)) is not None:
         fact = " ".join(found["text"].split())
         return Turn(tool="exec", arguments={
@@ -113,6 +120,8 @@ def _told(said: str, before: list[dict[str, Any]]) -> Turn:
                 "chat.")
     elif name == "write":
         done = f"I wrote it to {arguments.get('path', 'a file')}. You find it under Files."
+    elif str(arguments.get("command", "")).startswith("grep "):
+        done = f"In my memory:\n\n{said.strip()[:MOST_SHOWN]}"
     elif "MEMORY.md" in str(arguments.get("command", "")):
         done = "I will remember that: it stands in my memory (MEMORY.md)."
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from operator_cli import review  # noqa: F401 - adds its commands
+from operator_cli import review, upgrade  # noqa: F401 - add their commands
 from operator_cli.commands import iw
 from operator_cli.output import brief, plain, word
 from state_repo import changes
@@ -65,7 +65,8 @@ def test_status_of_an_empty_house_shows_the_next_step(data):
     assert json.loads(run(data, "status", "--json").stdout)["employees"] == []
 
 
-@pytest.mark.parametrize("command", [("plan",), ("drift",), ("logs", "x"), ("confirm", "abc")])
+@pytest.mark.parametrize("command", [("plan",), ("drift",), ("logs", "x"), ("confirm", "abc"),
+                                     ("upgrade", "--image", IMAGE), ("upgrade", "--status")])
 def test_what_needs_the_reconciler_says_so(data, command):
     done = run(data, *command)
     assert done.exit_code == 1 and "the reconciler does not answer" in done.stderr

@@ -41,6 +41,8 @@ def person(text: str) -> dict:
      {"command": "printf '%s\\n' '- our office closes at five' >> MEMORY.md"}),
     ("What do you know about prices?", "exec",
      {"command": "knowledge prices"}),
+    ("What do you remember about our office?", "exec",
+     {"command": "grep -rih -- office MEMORY.md memory"}),
 ])
 def test_a_plain_request_is_a_real_tool_call(text, tool, arguments):
     turn = ask(person(text))
@@ -48,10 +50,10 @@ def test_a_plain_request_is_a_real_tool_call(text, tool, arguments):
 
 
 @pytest.mark.parametrize("text", ["remember '; rm -rf /data; '", "look up $(reboot)", "find `id`",
-                                  "remember -n\nx"])
+                                  "remember -n\nx", "what do you remember of $(reboot)"])
 def test_what_a_person_says_is_no_command(text):
     words = shlex.split(ask(person(text)).arguments["command"])
-    assert words[0] in ("printf", "knowledge") and not {"rm", "reboot", "id"} & set(words)
+    assert words[0] in ("printf", "knowledge", "grep") and not {"rm", "reboot", "id"} & set(words)
 
 
 def test_it_says_who_it_is_and_what_it_is():

@@ -82,7 +82,7 @@ class FakeWorld:
             state = wanted.state
             for e in state.employees.values():
                 if runs(wanted, e) and e.id not in wanted.lost:
-                    if e.id not in self.containers:
+                    if e.id not in self.containers or self.containers[e.id].image != e.image:
                         self._made += 1
                         self.containers[e.id] = ContainerSeen(
                             f"c{self._made}", e.id, state.id, e.id, None, "", e.image, True,
