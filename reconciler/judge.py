@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from reconciler.probe import FIRST_ANSWER_S
+from reconciler.probe import FIRST_ANSWER_S, REFUSES
 from state_repo.documents import Employee
 
 HEALTH_IS_STALE = timedelta(seconds=45)  # Docker checks every 15 s, and once may come too early
@@ -77,6 +77,8 @@ def judge(employee: Employee, seen: Sighting | None, *, suspended: bool, applied
             return Judgement(sync, "Degraded", problem or
                              "its health check fails; see `iw logs`, or retry it")
         return Judgement(sync, "Healthy", problem or note)
+    if isinstance(seen.verified, str) and seen.verified.startswith(REFUSES):
+        return Judgement(sync, "Degraded", seen.verified)
     deadline = seen.since + timedelta(seconds=FIRST_ANSWER_S)
     if isinstance(seen.verified, str) and now >= deadline:
         return Judgement(sync, "Degraded", f"{seen.verified}, {FIRST_ANSWER_S:.0f} s after its "

@@ -20,7 +20,8 @@ _WARM_UP_S = 60.0
 _PICTURE_S, _MOST_PICTURE = 5.0, 256 * 1024
 _JPEG = b"\xff\xd8\xff"
 _MOST_ANSWER = 1 << 20
-_REFUSED = "X-Refused"  # why an employee's gateway is not started, in words: see its image
+# An employee whose gateway is not started says so, and why, in words (images/employee/refuse.py).
+_REFUSED, REFUSES = "X-Refused", "it does not start: "
 _PAGE_S, _MOST_PAGE = 20.0, 16 << 20
 # Of a page: what it loads from where it came from itself.
 _PAGE_PARTS = re.compile(
@@ -64,7 +65,7 @@ def answers(address: str, visitor: Visitor, *, timeout_s: float = 2.0) -> str | 
     finally:
         connection.close()
     if refused:
-        return f"it does not start: {refused}"
+        return REFUSES + refused
     if status in (401, 403):
         return "its new settings are not in force yet"
     return None if 200 <= status < 300 else f"it is not ready yet ({status})"
@@ -75,11 +76,12 @@ def wait_until_ready(address: str, visitor: Visitor, deadline: float, gone: Call
     """Asks until it answers; `deadline` is monotonic seconds.
 
     Returns None when ready, else the last reason. `gone()` ends the wait early: shutdown, or
-    the container was replaced meanwhile.
+    the container was replaced meanwhile; so does a gateway that says that it does not start.
     """
     while True:
         problem = answers(address, visitor)
-        if problem is None or gone() or time.monotonic() >= deadline:
+        if problem is None or gone() or time.monotonic() >= deadline or (
+                problem.startswith(REFUSES)):
             return problem
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.2, 0.5)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from reconciler import ReconcilerError
+from reconciler.probe import REFUSES
 from reconciler.rollouts import steps
 from reconciler.rollouts.record import Kept, Member, Record, Rollout
 from stacks import StackError, UnreachableError
@@ -350,10 +351,11 @@ class Roller:
                 if row and row["container_id"] not in (None, member.had) and (
                         row["health_status"] == "Healthy" and row["address"]):
                     return None
-                if now - applied_at > ANSWERS_S:
-                    seen = self._r.fleet.sighting(member.employee)
-                    return seen.verified if seen and isinstance(seen.verified, str) else (
-                        (row and row["reason"]) or "it does not answer")
+                seen = self._r.fleet.sighting(member.employee)
+                said = seen.verified if seen and isinstance(seen.verified, str) and (
+                    seen.container_id != member.had) else ""
+                if said.startswith(REFUSES) or now - applied_at > ANSWERS_S:
+                    return said or (row and row["reason"]) or "it does not answer"
             elif now - began > APPLIED_S:
                 return "it was not made so: " + ((row and row["reason"]) or "no reason is known")
             self._pause()

@@ -29,6 +29,7 @@ def say(document=None, seen: Sighting | None = UP, **more):
     ({"seen": replace(UP, running=False)}, ("OutOfSync", "Degraded")),
     ({"seen": replace(UP, verified=None)}, ("Synced", "Progressing")),
     ({"seen": replace(UP, verified="no answer")}, ("Synced", "Progressing")),
+    ({"seen": replace(UP, verified="it does not start: too new")}, ("Synced", "Degraded")),
     ({"seen": replace(UP, verified="no answer", since=NOW - timedelta(minutes=5))},
      ("Synced", "Degraded")),
     ({"seen": replace(UP, docker_health="unhealthy", since=NOW - timedelta(minutes=5))},

@@ -105,11 +105,11 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setattr(roller, "ANSWERS_S", 1.5)
     monkeypatch.setattr(roller, "IDLE_S", 0.5)
     made = House(tmp_path)
-    made.dead = set()  # images that never answer
+    made.dead = {}  # images that never answer, with what they say
 
     def answer(address: str) -> str | None:
         image = next((c.image for c in made.world.containers.values() if c.address == address), "")
-        return "its chat port is not open yet" if image in made.dead else None
+        return made.dead.get(image)
     loop = start(made)
     made.customer("acme")
     yield made
@@ -210,7 +210,10 @@ def test_the_canary_is_told_on_the_old_image_and_asked_on_the_new(house):
     ("dumb", "it gave no answer"), ("dead", "not open yet")])
 def test_a_canary_that_fails_stops_it_before_anybody_is_touched(house, kind, why):
     ids = at_work(house, 3)
-    (house.dead if kind == "dead" else getattr(house.parts, kind)).add(NEWER)
+    if kind == "dead":
+        house.dead[NEWER] = "its chat port is not open yet"
+    else:
+        getattr(house.parts, kind).add(NEWER)
     containers = {id: house.world.containers[id].id for id in ids}
     name_image(house, NEWER)
     made = look(house)
@@ -227,6 +230,16 @@ def test_a_canary_that_fails_stops_it_before_anybody_is_touched(house, kind, why
     name_image(house, NEWER)
     made = look(house)
     assert made and made.state == "done" and set(images(house).values()) == {NEWER}
+
+
+def test_an_image_that_says_that_it_does_not_start_is_not_waited_for(house, monkeypatch):
+    ids = at_work(house, 1)
+    monkeypatch.setattr(roller, "ANSWERS_S", 1e6)
+    house.dead[NEWER] = "it does not start: its files were written by OpenClaw 2027.1.1"
+    name_image(house, NEWER)
+    made = look(house)
+    assert made and made.state == "failed" and "written by OpenClaw" in made.reason
+    assert images(house) == dict.fromkeys(ids, IMAGE)
 
 
 def test_who_loses_files_gets_them_back_with_the_image_that_it_had(house):
