@@ -41,6 +41,7 @@ class Finding:
 def examine(instance: Instance, status: StatusStore) -> list[Finding]:
     checks: list[Callable[[], Iterator[Finding]]] = [
         _programs, lambda: _docker(instance), lambda: _disk(instance), _agent_walls,
+        lambda: _languages(instance),
         lambda: _secrets(instance), lambda: _documents(instance),
         lambda: _reconciler(instance), lambda: _web(instance), lambda: _walls(instance),
         lambda: _swap(instance), lambda: _name(instance), lambda: _forge(instance),
@@ -64,6 +65,24 @@ def _programs() -> Iterator[Finding]:
     pulumi = shutil.which("pulumi") or (str(_BUILT_PULUMI) if _BUILT_PULUMI.exists() else None)
     yield Finding("pulumi", "ok" if pulumi else "fail", pulumi or "is not there",
                   "" if pulumi else "`make run` builds it")
+
+
+_TESSDATA = Path("/usr/share/tesseract-ocr")
+
+
+def _languages(instance: Instance) -> Iterator[Finding]:
+    """Whether what is written in pictures can be recognised in the languages that are wanted."""
+    wanted = Store.open_or_create(instance).platform().ocr_languages
+    missing = [name for name in wanted
+               if not list(_TESSDATA.glob(f"*/tessdata/{name}.traineddata"))]
+    if not wanted:
+        yield Finding("text in pictures", "ok", "is not read (ocrLanguages is empty)")
+    elif missing:
+        packages = " ".join(f"tesseract-ocr-{name.replace('_', '-')}" for name in missing)
+        yield Finding("text in pictures", "warn", f"{', '.join(missing)}: not known here",
+                      f"apt-get install {packages}")
+    else:
+        yield Finding("text in pictures", "ok", f"is read in {', '.join(wanted)}")
 
 
 def _docker(instance: Instance) -> Iterator[Finding]:

@@ -205,7 +205,9 @@ class Content:
             while len(self._reading) >= 1000:
                 self._reading.pop(next(iter(self._reading)), None)
             self._reading[customer, name] = (page, of)
-        return Knowledge(volume_folder(self._r.instance.knowledge_volume(customer)), at)
+        platform = self._r.book.platform or Platform(images={})
+        return Knowledge(volume_folder(self._r.instance.knowledge_volume(customer)), at,
+                         platform.ocr_languages)
 
 
 def answer_to(error: StackError) -> Response:

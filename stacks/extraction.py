@@ -4,9 +4,10 @@ Documents come from outside, and parsers of PDF, Word and HTML are large: each d
 process of its own that can open nothing, start nothing, and has little memory and time. What kind
 it is, its content says before its name.
 
-    python -m stacks.extraction KIND UID [ENCODING]
+    python -m stacks.extraction KIND UID ENCODING LANGUAGES
 
-reads the document on stdin, and writes its text to stdout and notes of what it left out to stderr.
+(the last two may be empty; languages as in eng+deu) reads the document on stdin, and writes its
+text to stdout and notes of what it left out to stderr.
 """
 
 from __future__ import annotations
@@ -24,20 +25,19 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from stacks import StackError
-from stacks.readers import Note, Notes, Refusal, Refused, kinds, load_modules, word
+from stacks.readers import Note, Notes, Refusal, Refused, kinds, load_modules, scan, word
 
 MAX_INPUT = 50 << 20  # bytes
 MAX_OUTPUT = 5 << 20  # bytes of UTF-8
 MEMORY = 1 << 30  # bytes of address space
 CPU_SECONDS = 30
-WALL_SECONDS = 60.0
+WALL_SECONDS = 60.0  # recognising what is a picture may take scan.SECONDS more
 
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 ROOT = Path(__file__).resolve().parent.parent
 
 # Control characters but for \n and \t. Those that break a line become \n before.
@@ -73,7 +73,7 @@ class Extracted:
 WORDS = {
     Refusal.ENCRYPTED: "It is encrypted, or has a password; upload a copy without either.",
     Refusal.OLD_OFFICE: "It is protected by a password, or in an old format of Office (.doc, .xls, "
-                        ".ppt, .msg); save it as .docx, .xlsx, .pptx or .eml without a password.",
+                        ".ppt); save it as .docx, .xlsx or .pptx without a password.",
     Refusal.DAMAGED: "It is damaged, or not what its name says; open it, save it anew, and upload "
                      "that.",
     Refusal.UNPACKS: "It unpacks to far more than its size; upload a smaller document.",
@@ -82,6 +82,9 @@ WORDS = {
     Refusal.NOT_TEXT: "It is not text, or in an unknown encoding; save it as UTF-8.",
 }
 
+
+NO_RECOGNITION = ("It is a picture, and what is written in pictures is not recognised here; upload "
+                  "a document with recognised text.")
 
 # What a note means; {} is its number, or numbers.
 LEFT_OUT: dict[int, tuple[str, str]] = {
@@ -105,21 +108,34 @@ LEFT_OUT: dict[int, tuple[str, str]] = {
     Note.WITHIN: ("{} document in it was not read whole; by itself it says what is missing.",
                   "{} documents in it were not read whole; by themselves they say what is "
                   "missing."),
+    Note.RECOGNISED: ("The text of page {} was recognised in a picture, and may hold mistakes.",
+                      "The text of pages {} was recognised in pictures, and may hold mistakes."),
+    Note.LATE: ("Page {} is a scan, and there was no time left to recognise it; upload the "
+                "document in parts.",
+                "Pages {} are scans, and there was no time left to recognise them; upload the "
+                "document in parts."),
+    Note.SEEN: ("The text of {} picture or scan in it was recognised, and may hold mistakes.",
+                "The text of {} pictures or scans in it was recognised, and may hold mistakes."),
     Note.FORM: ("Its form is of an old kind (XFA), and may hold more.",) * 2,
 }
-_BY_PLACE = frozenset({Note.SCAN, Note.PAGE, Note.CELL, Note.QUOTE})  # others are counted
+# The others are counted.
+_BY_PLACE = frozenset({Note.SCAN, Note.PAGE, Note.CELL, Note.QUOTE, Note.RECOGNISED, Note.LATE})
 _MOST_PLACES = 12
 
 
 def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534,
             encoding: str | None = None,
-            progress: Callable[[int, int], None] = lambda *_: None) -> Extracted:
+            progress: Callable[[int, int], None] = lambda *_: None,
+            languages: Iterable[str] = ("eng",)) -> Extracted:
     """The text of a document; its content, and then `filename`, tell its kind.
 
     `document`: a path, or an open file with a descriptor, read from its start. `as_uid`: who the
     parser runs as, if we are root. `encoding`: of a text, as a person says. `progress(page, of)`:
-    called from another thread now and then. Raises ExtractionError. Takes up to WALL_SECONDS.
+    called from another thread now and then. `languages`: of what is written in pictures, by
+    Tesseract's names. Raises ExtractionError. Takes up to WALL_SECONDS, and scan.SECONDS more where
+    pictures are recognised.
     """
+    recognised = scan.known(languages)
     kind = kinds.by_name(filename)
     if kind is None:
         raise ExtractionError("Its type is unknown; the known ones are "
@@ -133,15 +149,58 @@ def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534,
         if size > MAX_INPUT:
             raise ExtractionError(f"It is too large to read; up to {MAX_INPUT >> 20} MB.")
         kind = _by_content(file.fileno(), size, kind, filename)
-        os.lseek(file.fileno(), 0, os.SEEK_SET)
-        # Started in ROOT to find this module; it leaves for / by itself. -B: writes no caches.
-        child = stack.enter_context(subprocess.Popen(
-            [sys.executable, "-s", "-B", "-m", "stacks.extraction", kind, str(as_uid),
-             *([encoding] if encoding else [])],
-            stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
-            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}))
+        if kind == "picture" and not recognised:
+            raise ExtractionError(NO_RECOGNITION)
+
+        def run(*languages: str) -> _Seen:
+            return _run(file, kind, as_uid, encoding or "", languages, progress)
+        # What is written in pictures is looked at where there are some, and then with more time.
+        seen = run(*recognised) if kind == "picture" else run()
+        if recognised and seen.has_pictures and kind in kinds.RECOGNISED:
+            again = run(*recognised)
+            seen = again if again.text or not seen.text else seen
+    if not seen.truncated and seen.code in (-signal.SIGXCPU, -signal.SIGKILL):
+        if not seen.text:
+            raise ExtractionError("Reading it takes too long; upload it in parts.")
+        seen = replace(seen, truncated=True)  # the first pages of a long document
+    elif not seen.truncated and seen.code:
+        raise ExtractionError(WORDS.get(
+            seen.code, WORDS[Refusal.DAMAGED]))  # type: ignore[call-overload]
+    if not seen.text:
+        raise ExtractionError("There is no text in it." if recognised else
+                              f"There is no text in it; if it is a scan: {NO_RECOGNITION}")
+    left_out, found, guessed = _understood(seen.notes)
+    return Extracted(seen.text, kind, seen.truncated, left_out, found, guessed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a child wrote, and how it ended."""
+
+    text: str
+    truncated: bool
+    code: int
+    notes: tuple[str, ...]
+
+    @property
+    def has_pictures(self) -> bool:
+        marks = tuple(f"{int(note)} " for note in (Note.SCAN, Note.PICTURES, Note.WITHIN))
+        return any(note.startswith(marks) for note in self.notes)
+
+
+def _run(file: BinaryIO, kind: str, as_uid: int, encoding: str, languages: Iterable[str],
+         progress: Callable[[int, int], None]) -> _Seen:
+    """Reads it in a child. `languages`: of what is written in pictures; none: that is not read."""
+    recognised = "+".join(languages)
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    # Started in ROOT to find this module; it leaves for / by itself. -B: writes no caches.
+    with subprocess.Popen(
+            [sys.executable, "-s", "-B", "-m", "stacks.extraction", kind, str(as_uid), encoding,
+             recognised], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_THREAD_LIMIT": "1"}) as child:
         assert child.stdout is not None and child.stderr is not None
-        timer, notes = threading.Timer(WALL_SECONDS, child.kill), _Listener(child.stderr, progress)
+        timer = threading.Timer(WALL_SECONDS + (scan.SECONDS if recognised else 0.0), child.kill)
+        notes = _Listener(child.stderr, progress)
         timer.start()
         notes.start()
         try:
@@ -154,18 +213,8 @@ def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534,
         finally:
             timer.cancel()
             child.kill()
-    text = _clean(raw[:MAX_OUTPUT].decode(errors="ignore"))
-    if not truncated and code in (-signal.SIGXCPU, -signal.SIGKILL):
-        if not text:
-            raise ExtractionError("Reading it takes too long; upload it in parts.")
-        truncated = True  # the first pages of a long document
-    if not truncated and code:
-        raise ExtractionError(WORDS.get(code, WORDS[Refusal.DAMAGED]))  # type: ignore[call-overload]
-    if not text:
-        raise ExtractionError("There is no text in it; if it is a scan, upload one with "
-                              "recognised text.")
-    left_out, found, guessed = _understood(notes.kept)
-    return Extracted(text, kind, truncated, left_out, found, guessed)
+    return _Seen(_clean(raw[:MAX_OUTPUT].decode(errors="ignore")), truncated, code,
+                 tuple(notes.kept))
 
 
 class _Listener(threading.Thread):
@@ -213,10 +262,8 @@ def _by_content(handle: int, size: int, kind: str, filename: str) -> str:
             return kind
         raise ExtractionError(f"It is a packed file (a .zip, for one) and no "
                               f".{filename.rpartition('.')[2]}; upload what is in it.")
-    if head.startswith(word.OLE):
+    if head.startswith(word.OLE) and kind != "msg":
         raise ExtractionError(WORDS[Refusal.OLD_OFFICE])
-    if head.startswith(_PICTURES):
-        raise ExtractionError("It is a picture; upload a document with recognised text.")
     return kind
 
 
@@ -256,17 +303,17 @@ def _clean(text: str) -> str:
 # ------------------------------------------------------------------------------------ in the child
 
 
-def main(kind: str, uid: int, encoding: str | None = None) -> int:
+def main(kind: str, uid: int, encoding: str = "", languages: str = "") -> int:
     """Reads the document on stdin. The exit code is 0 or a Refusal."""
     # The order matters. The libraries may lie where only root may look (a virtual environment in
     # root's home), so everything is imported while we still may; then the rights go; and only then
     # is the first byte of the document read. Nothing can be imported after `_confine`.
-    read = kinds.load(kind)
+    read = kinds.load(kind, languages.split("+") if languages else ())
     load_modules(encodings)  # a codec is a module, imported when it is first named
-    notes = Notes(os.dup(2), encoding)
+    notes = Notes(os.dup(2), encoding or None)
     with open(os.devnull, "wb") as nowhere:  # what libraries print is no note
         os.dup2(nowhere.fileno(), 2)
-    _confine(uid)
+    _confine(uid, more_s=int(scan.SECONDS) if languages else 0)
     try:
         for piece in read(sys.stdin.buffer.read(), notes):
             sys.stdout.buffer.write(piece.encode(errors="replace"))
@@ -282,8 +329,9 @@ def main(kind: str, uid: int, encoding: str | None = None) -> int:
     return 0
 
 
-def _confine(uid: int) -> None:
-    """Gives up every right that reading does not need; there is no way back."""
+def _confine(uid: int, more_s: int = 0) -> None:
+    """Gives up every right that reading does not need; there is no way back. `more_s`: processor
+    time that recognising may take itself, beside that of reading."""
     os.chdir("/")
     # A library that tries whether another one is there shall hear no, not that it may not look.
     sys.meta_path.clear()
@@ -300,7 +348,7 @@ def _confine(uid: int) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         # The processor's hard limit sends SIGKILL; the soft one, a second earlier, SIGXCPU.
-        hard = value + 1 if limit == resource.RLIMIT_CPU else value
+        hard = value + more_s + 1 if limit == resource.RLIMIT_CPU else value
         resource.setrlimit(limit, (value, hard))
 
 
@@ -308,4 +356,4 @@ if __name__ == "__main__":
     # Nobody reads them, and a full pipe would stop us.
     logging.disable()
     warnings.simplefilter("ignore")
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:4]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))

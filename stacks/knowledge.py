@@ -80,16 +80,19 @@ class Knowledge:
     """A customer's documents in `root`, which nobody else writes to. Make one per request."""
 
     def __init__(self, root: Path,
-                 progress: Callable[[str, int, int], None] = lambda *_: None) -> None:
-        """`progress(name, page, of)`: called now and then while a document is read."""
-        self._root, self._progress = root, progress
+                 progress: Callable[[str, int, int], None] = lambda *_: None,
+                 languages: Iterable[str] = ("eng",)) -> None:
+        """`progress(name, page, of)`: called now and then while a document is read. `languages`:
+        of what is written in pictures, by Tesseract's names."""
+        self._root, self._progress, self._languages = root, progress, tuple(languages)
         self._texts = root / "text"
         self._index, self._history = Index(root), History(root)
         self._files = self._workspace(0, 0)  # to read and to remove
 
     def put(self, name: str, chunks: Iterable[bytes], by: str, now: datetime, max_bytes: int,
             max_total_bytes: int) -> Document:
-        """Adds or replaces a document, and waits for its text (up to a minute).
+        """Adds or replaces a document, and waits for its text (up to a minute, and
+        for what is a picture a minute and a half more).
 
         What it replaces becomes an earlier version, if that is another one. A document that gives
         no text is kept; `why` says what is wrong with it. PathRefused,
@@ -292,7 +295,8 @@ class Knowledge:
             _, file = self.open(document.name)
             with file:
                 found = extract(file, document.name, encoding=document.said_encoding or None,
-                                progress=partial(self._progress, document.name))
+                                progress=partial(self._progress, document.name),
+                                languages=self._languages)
         except ExtractionError as error:
             self._text(document.name).unlink(missing_ok=True)
             return replace(document, state="failed", why=str(error), begins="", truncated=False,

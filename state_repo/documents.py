@@ -350,7 +350,8 @@ class Platform:
     """`images`: by part (employee, model-proxy, edge, dns, monitoring), each by digest.
     `models`: what is offered, by the name that employees use. `plans`: what can be bought, by id,
     in the order in which it is shown. `warm_per_customer`: booted blanks kept ready for each
-    customer that has a free seat. `skills`: the catalogue by name, out of its own files and not
+    customer that has a free seat. `ocr_languages`: of what is written in pictures and scans, by
+    Tesseract's names. `skills`: the catalogue by name, out of its own files and not
     of platform.yaml."""
 
     images: dict[str, str]
@@ -369,6 +370,7 @@ class Platform:
     grace_days: int = 14
     freeze: Freeze | None = None
     ignore_differences: tuple[IgnoredDifference, ...] = ()
+    ocr_languages: tuple[str, ...] = ("eng",)
     skills: Mapping[str, Skill] = field(default_factory=dict)
 
     @property

@@ -433,6 +433,8 @@ def _platform(values: dict[str, Any]) -> Platform:
             parts[name] = {key: build(given) for key, given in spec[name].items()}
     parts["ignore_differences"] = tuple(
         _build(IgnoredDifference, given) for given in spec.pop("ignoreDifferences", ()))
+    if "ocrLanguages" in spec:
+        parts["ocr_languages"] = tuple(spec.pop("ocrLanguages"))
     return _build(Platform, spec | parts | _freeze(spec))
 
 
@@ -447,6 +449,7 @@ def _plain_platform(p: Platform) -> dict[str, Any]:
         "plans": {name: _plain_plan(plan) for name, plan in p.plans.items()},
         "billing": _values(p.billing), "review": _values(p.review),
         "warmPerCustomer": p.warm_per_customer, "graceDays": p.grace_days,
+        "ocrLanguages": list(p.ocr_languages),
         **_plain_freeze(p.freeze), **_plain_ignored(p.ignore_differences)}}
 
 

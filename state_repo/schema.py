@@ -226,6 +226,11 @@ def _platform() -> dict[str, Any]:
                                    "Blanks kept ready while seats are free."),
         "graceDays": _number(given.grace_days, 0, 3650,
                              "How long a retired employee's files are kept."),
+        "ocrLanguages": {"type": "array", "maxItems": 10, "uniqueItems": True,
+                         "items": {"type": "string", "pattern": "^[a-z]{3}(_[a-z]{2,8})*$"},
+                         "default": list(given.ocr_languages), "description":
+                         "Of what is written in pictures and scans, by Tesseract's names (eng, "
+                         "deu, chi_sim); empty: it is not read."},
         "freeze": _freeze("For everybody"),
         "ignoreDifferences": {"type": "array", "maxItems": 100, "items": _object({
             "field": {"enum": ["cpus", "memory", "pids"]},

@@ -22,6 +22,7 @@ from webapp.models import db
 from webapp.reconciler_api import Answer, ask
 
 MOST_UPLOAD = 1024 * 1024 * 1024
+_LONGEST_S = 300.0  # that a document waits for those before it, and is read
 _EMPLOYEE = "/customers/<customer>/employees/<employee>"
 _KNOWLEDGE = "/customers/<customer>/knowledge"
 _CONDITIONS = ("If-Match", "If-None-Match")
@@ -213,7 +214,7 @@ def _ask(method: str, *parts: str, upload: bool, signed: bool = False) -> Answer
     if upload or signed:
         query["by"] = me().email
     db.session.remove()  # a transfer may take minutes; it holds no connection
-    return ask(team.instance().socket, method, parts, query, body, headers)
+    return ask(team.instance().socket, method, parts, query, body, headers, timeout_s=_LONGEST_S)
 
 
 def _body() -> Iterator[bytes]:

@@ -47,6 +47,9 @@ class Note(enum.IntEnum):
     FORM = 10  # a form of the old XFA kind
     HIDDEN = 11  # how many sheets or slides are hidden
     WITHIN = 12  # how many documents within it were not read whole
+    RECOGNISED = 13  # a page whose text was recognised in a picture
+    LATE = 14  # a page that there was no time to recognise
+    SEEN = 15  # how many documents within it had text recognised in a picture
 
 
 class Refused(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from stacks.readers import (
     Note,
@@ -13,6 +13,7 @@ from stacks.readers import (
     letter,
     office,
     pdf,
+    scan,
     table,
     text,
     word,
@@ -22,14 +23,21 @@ ENDINGS = {"pdf": "pdf", "docx": "docx", "xlsx": "xlsx", "pptx": "pptx", "odt": 
            "odp": "odp", "rtf": "rtf", "epub": "epub", "eml": "mail", "html": "html", "htm": "html",
            "csv": "csv", "tsv": "csv", "md": "markdown", "markdown": "markdown", "txt": "text",
            "text": "text", "log": "text", "json": "text", "xml": "text", "yaml": "text",
-           "yml": "text", "zip": "zip"}
+           "yml": "text", "zip": "zip", "msg": "msg",
+           **dict.fromkeys(("png", "jpg", "jpeg", "tif", "tiff", "bmp", "gif", "webp"), "picture")}
 
 # Documents that may stand within another one; bundles don't, for they would nest without end.
 _SINGLE: dict[str, Callable[[], Reader]] = {
-    "pdf": pdf.load, "docx": word.load, "xlsx": office.load_xlsx, "pptx": office.load_pptx,
+    "docx": word.load, "xlsx": office.load_xlsx, "pptx": office.load_pptx,
     **dict.fromkeys(("odt", "ods", "odp"), office.load_open_document), "rtf": letter.load_rtf,
     "epub": letter.load_book, "html": html.load, "csv": table.load, "markdown": text.load,
     "text": text.load}
+# Of these, what is a picture can be recognised.
+_SEEN: dict[str, Callable[[scan.Recogniser | None], Reader]] = {
+    "pdf": pdf.load, "picture": scan.load}
+_HOLDING: dict[str, Callable[[bundle.Within], Reader]] = {
+    "mail": letter.load_mail, "msg": letter.load_msg, "zip": bundle.load_zip}
+RECOGNISED = frozenset({*_SEEN, *_HOLDING})
 
 # What a packed document holds, and so is: a name among its last bytes, or a line at its start.
 _PACKED = {b"word/document.xml": "docx", b"xl/workbook.xml": "xlsx",
@@ -39,6 +47,7 @@ _SAID = {b"application/vnd.oasis.opendocument.text": "odt",
          b"application/vnd.oasis.opendocument.presentation": "odp",
          b"application/epub+zip": "epub"}
 PACKED = frozenset({*_PACKED.values(), *_SAID.values(), "zip"})
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 HEAD, TAIL = 1024, 1 << 16  # bytes at the start and at the end that tell a kind
 
 
@@ -57,6 +66,9 @@ def by_content(head: bytes, tail: bytes) -> str | None:
         return "pdf"
     if head.lstrip().startswith(b"{\\rtf"):
         return "rtf"
+    if head.startswith(_PICTURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP") or (
+            head.startswith(b"BM") and head[6:10] == bytes(4)):  # a text may begin so as well
+        return "picture"
     if is_packed(head):
         for mark, kind in _SAID.items():
             if mark in head[:120]:
@@ -67,29 +79,35 @@ def by_content(head: bytes, tail: bytes) -> str | None:
     return None
 
 
-def load(kind: str) -> Reader:
-    """Imports all that reading this kind needs, while that is still allowed."""
-    if kind == "mail":
-        return letter.load_mail(_load_within())
-    return bundle.load_zip(_load_within()) if kind == "zip" else _SINGLE[kind]()
+def load(kind: str, languages: Collection[str] = ()) -> Reader:
+    """Imports all that reading this kind needs, while that is still allowed. `languages`: of what
+    is written in pictures, those that are known here; none: it is not read."""
+    recogniser = scan.Recogniser(languages) if languages and kind in RECOGNISED else None
+    if kind in _HOLDING:
+        return _HOLDING[kind](_load_within(recogniser))
+    return _SEEN[kind](recogniser) if kind in _SEEN else _SINGLE[kind]()
 
 
 class _Within(Notes):
-    """Notes of a document within: whether there were any."""
+    """Notes of a document within: whether there were any, and whether text was recognised."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.any = False
+        self.any = self.recognised = False
 
     def add(self, note: Note, number: int) -> None:
-        self.any = True
+        if note == Note.RECOGNISED:
+            self.recognised = True
+        else:
+            self.any = True
 
     def read_as(self, encoding: str, *, guessed: bool) -> None:
         self.any |= guessed
 
 
-def _load_within() -> bundle.Within:
-    readers = {kind: load_one() for kind, load_one in _SINGLE.items()}
+def _load_within(recogniser: scan.Recogniser | None) -> bundle.Within:
+    readers = {kind: load_one() for kind, load_one in _SINGLE.items()} | {
+        kind: load_one(recogniser) for kind, load_one in _SEEN.items()}
 
     def read(name: str, data: bytes, notes: Notes) -> Iterator[str]:
         reader = readers.get(by_content(data[:HEAD], data[-TAIL:]) or by_name(name) or "")
@@ -106,4 +124,6 @@ def _load_within() -> bundle.Within:
             return
         if own.any:
             notes.add(Note.WITHIN, 1)
+        if own.recognised:
+            notes.add(Note.SEEN, 1)
     return read

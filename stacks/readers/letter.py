@@ -51,6 +51,33 @@ def load_mail(within: bundle.Within) -> Reader:
     return read
 
 
+def load_msg(within: bundle.Within) -> Reader:
+    """Outlook's own kind of mail."""
+    import oxmsg
+    load_modules(oxmsg)
+    convert = html.converter()
+
+    def read(data: bytes, notes: Notes) -> Iterator[str]:
+        message = oxmsg.Message.load(io.BytesIO(data))
+        to = ", ".join(f"{r.name} <{r.email_address}>" for r in message.recipients)
+        for name, value in (("From", message.sender), ("To", to), ("Date", message.sent_date),
+                            ("Subject", message.subject)):
+            if value:
+                yield f"{name}: {value}\n"
+        yield "\n"
+        if body := message.body or (convert(message.html_body) if message.html_body else ""):
+            yield body + "\n\n"
+        else:  # it stands there as RTF alone
+            notes.add(Note.WITHIN, 1)
+        for number, part in enumerate(message.attachments):
+            if number >= bundle.MOST or part.file_bytes is None:
+                notes.add(Note.ATTACHMENTS, 1)
+                continue
+            name = part.file_name or "without a name"
+            yield from bundle.headed(f"## Attachment: {name}", within(name, part.file_bytes, notes))
+    return read
+
+
 def load_book() -> Reader:
     parse, convert = packages.parser(recover=True), html.converter()
 

@@ -6,10 +6,11 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from stacks.readers import Note, Notes, Reader, Refusal, Refused, load_modules
+from stacks.readers import Note, Notes, Reader, Refusal, Refused, load_modules, scan
 
 
-def load() -> Reader:
+def load(recogniser: scan.Recogniser | None = None) -> Reader:
+    """`recogniser`: of what is written on scanned pages."""
     import cryptography.hazmat.primitives.ciphers.algorithms
     import cryptography.hazmat.primitives.padding  # noqa: F401
     import pypdf
@@ -36,8 +37,10 @@ def load() -> Reader:
                     mark = f"[Page {number + 1}]\n\n" if number else ""
                     yield "".join(waiting) + mark + text + "\n\n"
                     waiting, any_text = [], True
+                elif said := _recognised(recogniser, data, number, notes):
+                    yield "".join(waiting) + said
+                    waiting, any_text = [], True
                 else:
-                    notes.add(Note.SCAN, number + 1)
                     # Told once there is any text: a scan as a whole has none.
                     waiting.append(f"(Page {number + 1} has no text; it may be a scan.)\n\n")
                 for said in _annotations(page):
@@ -58,6 +61,13 @@ def load() -> Reader:
             yield "".join(waiting)
         _note_the_rest(pdf, notes)
     return read
+
+
+def _recognised(recogniser: scan.Recogniser | None, data: bytes, number: int, notes: Notes) -> str:
+    if recogniser is None:
+        notes.add(Note.SCAN, number + 1)
+        return ""
+    return "".join(scan.recognised(lambda: recogniser.page(data, number), number + 1, notes))
 
 
 def _annotations(page: Any) -> Iterator[str]:

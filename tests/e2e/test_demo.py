@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 
 from state_repo import changes
 from state_repo.documents import OfferedModel
+from tests.conftest import ROOT
 from tests.e2e.house import ENGINEER, House, until
 from tests.e2e.work import chromium, inside, signed_in, working_house
 from tests.fake_provider import FakeProvider
 
+CORPUS = ROOT / "tests" / "corpus"
 pytestmark = [pytest.mark.e2e, pytest.mark.employee, pytest.mark.long]
 
 
@@ -45,3 +49,17 @@ def test_it_acts_and_says_what_it_is(house, provider):
         ann.say("Do my taxes", "Try one of these")
         ann.context.close()
     assert provider.requests == [], "no provider was asked"
+
+
+def test_it_answers_a_question_from_a_document_of_every_kind(house):
+    """The first of each kind of the corpus, made by real programs; see tests/corpus/make.py."""
+    facts = {fact["kind"]: fact for fact in json.loads((CORPUS / "facts.json").read_text())}
+    for fact in facts.values():
+        name = quote(fact["name"])
+        put = house.upload("acme", f"/customers/acme/knowledge/content?name={name}",
+                           (CORPUS / fact["name"]).read_bytes())
+        assert put.status_code == 201 and put.json()["document"]["state"] == "extracted", put.text
+    reader = house.hire("acme", "Reader")
+    for kind, fact in facts.items():
+        said = house.ask(reader, f"What do you know about {fact['about'].split()[0]}?")
+        assert fact["answer"] in said, (kind, said)

@@ -14,6 +14,7 @@ import pytest
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringObject
 
 from stacks.extraction import Extracted, ExtractionError, extract, known_encoding
+from tests.conftest import ROOT
 from tests.stacks.test_extraction import OFFICE, PACKAGE, docx, encrypted, paragraph, pdf
 
 PML = "http://schemas.openxmlformats.org/presentationml/2006/main"
@@ -90,7 +91,7 @@ def test_content_tells_before_the_name(read):
     assert read("a.txt", pdf("A page")).kind == "pdf"
     assert read("a.csv", docx(paragraph("A letter"))).text == "A letter\n"
     for data, says in ((b"PK\x03\x04" + b"other.bin" * 20, "packed file"),
-                       (b"\x89PNG\r\n\x1a\n" + bytes(50), "a picture")):
+                       (b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged")):
         with pytest.raises(ExtractionError, match=says):
             read("a.txt", data)
 
@@ -372,6 +373,18 @@ def bundle(**files: bytes) -> bytes:
         for name, content in files.items():
             made.writestr(name, content)
     return out.getvalue()
+
+
+def test_a_mail_of_outlook_s(read):
+    data = (ROOT / "tests" / "corpus" / "birdcage.msg").read_bytes()
+    found = read("a.msg", data)
+    assert found.text.startswith('From: "Ann Miller" <ann@acme.example>\n'
+                                 "To: Bo Larsen <bo@bolt.example>\nSubject: About the birdcage\n")
+    assert "Dear Bo," in found.text and found.left_out == ()
+    with pytest.raises(ExtractionError, match="old format of Office"):
+        read("a.doc.txt", data)
+    with pytest.raises(ExtractionError, match="damaged"):
+        read("a.msg", data[:1500])
 
 
 def test_a_zip_of_documents_is_read_document_by_document(read):
