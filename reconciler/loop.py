@@ -287,6 +287,7 @@ class Reconciler:
     def _show(self, *, halted: bool) -> None:
         oldest = self.queue.oldest()
         self.metrics.halted.set(halted)
+        self.metrics.rollout_failed.set(self.rollouts.failed)
         self.metrics.queue.set(self.queue.depth())
         self.metrics.oldest.set(time.monotonic() - oldest if oldest is not None else 0.0)
         self.metrics.workers.set(self.workers.live())

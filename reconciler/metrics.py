@@ -35,6 +35,8 @@ class Metrics:
                           registry=self.registry)
         self.halted = Gauge("reconciler_halted", "1 while a snapshot is held or history was "
                             "rewritten, and an engineer is needed.", registry=self.registry)
+        self.rollout_failed = Gauge("reconciler_rollout_failed", "1 when the last roll-out of an "
+                                    "image failed.", registry=self.registry)
         self.unreachable = Gauge("reconciler_part_unreachable", "1 while a part can't be checked.",
                                  ["part"], registry=self.registry)
         self.stacks = Gauge("reconciler_stack_info", "Every stack with its state; always 1.",

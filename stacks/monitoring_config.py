@@ -63,6 +63,9 @@ def rules() -> str:
               "A worker did not come back and holds a stack; `./iw status` and /healthz name it."),
         alert("QueueStuck", "reconciler_queue_oldest_seconds > 900", "1m",
               "An Action has waited for a quarter of an hour."),
+        alert("RolloutFailed", "reconciler_rollout_failed == 1", "0s",
+              "A newer image of the employees failed, and was taken back: `./iw upgrade --status` "
+              "says why."),
         alert("FilesLost", "reconciler_volumes_lost > 0", "0s",
               "The files of an employee, or a company's knowledge, are gone. `./iw status` says "
               "whose, and what can be restored."),

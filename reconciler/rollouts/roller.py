@@ -77,6 +77,8 @@ class Roller:
         self._frozen: dict[str, str] = {}
         self._stop, self._woken = threading.Event(), threading.Event()
         self._again, self._told = False, ""
+        last = self._record.read().rollout
+        self.failed = last is not None and last.state == "failed"  # the last one did
 
     # ---- the life of the thread --------------------------------------------------------------
 
@@ -491,6 +493,7 @@ class Roller:
             state, self._record.read().settled)
         self._record.write(Kept(settled, replace(rollout, state=state, reason=reason, stage="",
                                                  ended=_now())))
+        self.failed = state == "failed"
 
     def _forget_snapshots(self, rollout: Rollout | None) -> None:
         if rollout is not None and rollout.ended is not None and (

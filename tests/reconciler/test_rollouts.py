@@ -224,12 +224,14 @@ def test_a_canary_that_fails_stops_it_before_anybody_is_touched(house, kind, why
     assert canary(house).image == IMAGE and canary(house).state == "paused"
     assert f"put back {canary(house).id}" in house.parts.steps
     wait_for(lambda: why in "".join(house.events("RolloutFailed")), "it is told")
+    assert house.r.rollouts.failed and Roller(house.r, house.parts).failed, "until one is done"
     look(house)
     assert house.r.rollouts._record.read().rollout == made, "it is not tried again by itself"
     house.dead.clear(), house.parts.forgets.clear(), house.parts.dumb.clear()
     name_image(house, NEWER)
     made = look(house)
     assert made and made.state == "done" and set(images(house).values()) == {NEWER}
+    assert not house.r.rollouts.failed
 
 
 def test_an_image_that_says_that_it_does_not_start_is_not_waited_for(house, monkeypatch):

@@ -113,7 +113,7 @@ def test_the_examples_run(house, monkeypatch):
     shown = commands(ann.get("/api/docs").text)
     asked = []
 
-    def ask(_, method, parts, *__):
+    def ask(_, method, parts, *__, **___):
         asked.append((method, *parts))
         return SimpleNamespace(headers={}, json=lambda: {"lessons": []},
                                pieces=lambda: iter([b"x"]))
