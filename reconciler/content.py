@@ -20,7 +20,7 @@ from werkzeug.wrappers import Request, Response
 
 from reconciler import lessons
 from reconciler.loop import Reconciler
-from stacks import StackError, workspace
+from stacks import StackError, web_page, workspace
 from stacks.employee_files import UID, NotMadeYet, volume_folder
 from stacks.knowledge import Knowledge
 from stacks.model_usage import usage
@@ -34,7 +34,8 @@ MOST_DOCUMENT = 100 * 1024 * 1024
 MEMORY = ("MEMORY.md", "USER.md", "memory")
 _STATUS = {workspace.PathRefused: (400, "path_refused"), workspace.NotFound: (404, "not_found"),
            workspace.Conflict: (412, "changed_meanwhile"), workspace.TooLarge: (413, "too_large"),
-           workspace.NoSpace: (507, "no_space"), NotMadeYet: (503, "not_made_yet")}
+           workspace.NoSpace: (507, "no_space"), NotMadeYet: (503, "not_made_yet"),
+           web_page.PageError: (422, "no_page")}
 
 
 class Content:
@@ -66,6 +67,7 @@ class Content:
                  methods=["POST"]),
             Rule(f"{customer}/knowledge/text", endpoint=self.read_text, methods=["GET"]),
             Rule(f"{customer}/knowledge/content", endpoint=self.put_document, methods=["PUT"]),
+            Rule(f"{customer}/knowledge/page", endpoint=self.fetch_page, methods=["POST"]),
             Rule(f"{customer}/knowledge/text", endpoint=self.read_again, methods=["POST"]),
             Rule(f"{customer}/knowledge/content", endpoint=self.remove_document,
                  methods=["DELETE"]),
@@ -179,6 +181,18 @@ class Content:
         made = self._knowledge(customer).put(
             _path(request, name="name"), _chunks(request), request.args.get("by", ""),
             datetime.now(UTC), MOST_DOCUMENT, self._storage().knowledge_mb << 20)
+        return _json(asdict(made), 201)
+
+    def fetch_page(self, request: Request, customer: str) -> Response:
+        """Fetches a page of the web, for the first time or anew."""
+        platform = self._r.book.platform
+        if platform is None:
+            raise BadRequest("nothing was applied yet; try again in a minute")
+        address = web_page.checked(request.args.get("address", ""))
+        page = self._r.world.fetch_page(customer, platform.images["employee"], address)
+        made = self._knowledge(customer).put(
+            page.name, [page.data], request.args.get("by", ""), datetime.now(UTC), MOST_DOCUMENT,
+            self._storage().knowledge_mb << 20, address)
         return _json(asdict(made), 201)
 
     def read_again(self, request: Request, customer: str) -> Response:

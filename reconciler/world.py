@@ -30,6 +30,7 @@ from stacks import (
     observed,
     platform,
     platform_observed,
+    web_page,
 )
 from stacks.employee_files import volume_folder
 from stacks.events import watch_docker
@@ -202,6 +203,10 @@ class World:
         """Raises StackError unless the rules that keep employees apart are in force; puts them
         in force where it can."""
         firewall.ensure(platform.firewall_inputs(self._instance))
+
+    def fetch_page(self, customer_id: str, image: str, address: str) -> web_page.Page:
+        """A page of the web, as an employee of this customer would get it; see `web_page`."""
+        return web_page.fetch(self._instance, customer_id, image, address, self.guard)
 
     def _may_remove_volume(self, volume: str) -> bool:
         with self._guard:

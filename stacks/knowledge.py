@@ -50,7 +50,8 @@ class Document:
 
     `state`: "reading" while its text is taken out. `why`: a sentence, if that failed. `truncated`:
     the text is not the whole. `left_out`: what is not in it, a sentence each. `encoding`: of a
-    text, and whether that is a guess; `said_encoding`: what a person said that it is.
+    text, and whether that is a guess; `said_encoding`: what a person said that it is. `address`:
+    of a web page, where it was fetched.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Document:
     encoding: str = ""
     guessed: bool = False
     said_encoding: str = ""
+    address: str = ""
 
 
 # Inside the class below, `list` is the method.
@@ -90,14 +92,14 @@ class Knowledge:
         self._files = self._workspace(0, 0)  # to read and to remove
 
     def put(self, name: str, chunks: Iterable[bytes], by: str, now: datetime, max_bytes: int,
-            max_total_bytes: int) -> Document:
-        """Adds or replaces a document, and waits for its text (up to a minute, and
-        for what is a picture a minute and a half more).
+            max_total_bytes: int, address: str = "") -> Document:
+        """Adds or replaces a document, and waits for its text (up to a minute, and for what is a
+        picture a minute and a half more).
 
-        What it replaces becomes an earlier version, if that is another one. A document that gives
-        no text is kept; `why` says what is wrong with it. PathRefused,
-        TooLarge, NoSpace (the originals together have up to `max_total_bytes`), or what `chunks`
-        raises leave everything as it was. One at a time: have the bytes at hand.
+        `address`: where a web page was fetched. What it replaces becomes an earlier version, if
+        that is another one. A document that gives no text is kept; `why` says what is wrong with
+        it. PathRefused, TooLarge, NoSpace (the originals together have up to `max_total_bytes`), or
+        what `chunks` raises leave everything as it was. One at a time: have the bytes at hand.
         """
         name = _checked_name(name)
         with self._lock():
@@ -110,7 +112,7 @@ class Knowledge:
                 if kept is not None:
                     self._history.forget(kept)
                 raise
-            documents[name] = _new(entry, now, by)
+            documents[name] = replace(_new(entry, now, by), address=address)
             if kept is not None and self._history.is_same(name, kept):
                 self._history.forget(kept)
             self._history.fit(name, max_total_bytes - sum(d.size for d in documents.values()))
@@ -304,6 +306,7 @@ class Knowledge:
         header = (f"Source: {document.name} ({MOUNT}/files/{document.name})\n"
                   f"Uploaded: {document.uploaded:%Y-%m-%d %H:%M} UTC"
                   + (f" by {document.by}" if document.by else "") + "\n"
+                  + (f"Fetched from: {document.address}\n" if document.address else "")
                   + ("Cut off: the document has more text than this.\n" if found.truncated else "")
                   + "".join(f"Left out: {what}\n" for what in found.left_out)
                   + (f"Its encoding was guessed: {found.encoding}. Words may be wrong.\n"

@@ -167,6 +167,13 @@ def put_document(customer: str) -> tuple[Response, int]:
                                           upload=True).json()), 201
 
 
+@operation("POST", f"{_KNOWLEDGE}/page", "account",
+           "Fetch a page of the web as a document (?address=), for the first time or anew.")
+def fetch_page(customer: str) -> tuple[Response, int]:
+    return jsonify(document=_ask_customer(customer, "POST", "knowledge", "page",
+                                          signed=True).json()), 201
+
+
 @operation("POST", f"{_KNOWLEDGE}/text", "account",
            "Read a document anew (?name=), in the encoding that you name (?encoding=).")
 def read_document_again(customer: str) -> Response:
@@ -202,7 +209,8 @@ def _ask_customer(customer: str, method: str, *rest: str, upload: bool = False,
 def _ask(method: str, *parts: str, upload: bool, signed: bool = False) -> Answer:
     """`signed`: it is told who does it, as with an upload."""
     query = {name: value for name, value in request.args.items()
-             if name in ("path", "to", "name", "q", "month", "encoding", "version")}
+             if name in (
+                 "path", "to", "name", "q", "month", "encoding", "version", "address")}
     headers = {name: request.headers[name] for name in _CONDITIONS if name in request.headers}
     body = None
     if upload:

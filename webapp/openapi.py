@@ -54,6 +54,8 @@ PARAMETERS: dict[str, tuple[str, Any]] = {
     "encoding": ("Of a text whose encoding was guessed wrong, by its usual name; without it, it is "
                  "found out again.", "windows-1252"),
     "version": ("One of the document’s earlier versions, by its number.", 3),
+    "address": ("Of a page of the web; without https:// it is added.",
+                "https://example.com/prices"),
     "q": ("Words that a line has to contain, all of them.", "opening hours"),
     "month": ("A month, in UTC; without it, this one.", "2026-11"),
     "limit": ("How many at most, 1 to 500.", 20),

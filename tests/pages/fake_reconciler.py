@@ -59,7 +59,7 @@ class FakeReconciler:
     def put(self, customer: str, name: str, data: bytes, by: str = "") -> dict[str, Any]:
         """Adds a document, as an upload would."""
         kind = name.rpartition(".")[2].lower()
-        is_read, guessed = kind in ("txt", "md", "csv"), False
+        is_read, guessed = kind in ("txt", "md", "csv", "html"), False
         try:
             data.decode()
         except UnicodeDecodeError:
@@ -173,6 +173,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     self.house.go_on.wait(20)
                     known[name] |= {"state": state, "page": None}
                     self._json(made, 201)
+            case ["POST", "page"] if "nowhere" in query.get("address", ""):
+                self._json({"error": f"{query['address']} is not there for us: it answers 404 "
+                                     "(Not Found).", "code": "no_page"}, 422)
+            case ["POST", "page"]:
+                self.house.go_on.wait(20)
+                made = self.house.put(customer, "example.com-prices.html", b"<p>Prices of today",
+                                      query.get("by", ""))
+                known[made["name"]]["address"] = made["address"] = query.get("address", "")
+                self._json(made, 201)
             case [_, "content" | "text" | "versions" | "restore"] if name not in known:
                 self._json({"error": f"there is no {name}", "code": "not_found"}, 404)
             case [_, "restore"] if not _earlier(known[name], query):

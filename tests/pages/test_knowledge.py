@@ -96,6 +96,31 @@ def test_a_document_that_was_replaced_comes_back(ann, reconciler):
     expect(row.get_by_role("button", name="2 earlier versions of prices.csv")).to_be_visible()
 
 
+def test_a_web_page_is_added_and_fetched_again(ann, reconciler):
+    page = ann.page
+    field = page.get_by_label("Address of a web page")
+    field.fill("example.com/nowhere")
+    field.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("it answers 404")
+    expect(field).to_have_value("example.com/nowhere")
+    ann.shot("knowledge-web-page")
+    assert ann.violations() == []
+    field.fill("https://example.com/prices")
+    reconciler.go_on.clear()
+    page.get_by_role("button", name="Add this web page").click()
+    expect(page.get_by_role("button", name="Add this web page")).to_be_disabled()
+    expect(page.locator("#uploads-status")).to_have_text("The page is being fetched…")
+    reconciler.go_on.set()
+    row = page.get_by_role("row").filter(has_text="example.com-prices.html")
+    expect(row.get_by_role("link", name="https://example.com/prices")).to_be_visible()
+    expect(field).to_have_value("")
+    expect(page.locator("#web-page-wrong")).to_have_text("")
+    row.get_by_role("button", name="Fetch again example.com-prices.html").click()
+    expect(page.get_by_text("example.com-prices.html was fetched.").last).to_be_visible()
+    asked = [call for call in reconciler.calls if call.endswith("/knowledge/page")]
+    assert len(asked) == 3 and ann.violations() == []
+
+
 def test_documents_are_dropped_and_the_unreadable_say_why(ann, reconciler):
     page = ann.page
     data = page.evaluate_handle("""() => {

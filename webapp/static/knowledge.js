@@ -22,6 +22,8 @@ const TEXT = {
   removed: (name) => t("{name} was removed.", { name }),
   held: (when) => t("A backup of {when} still holds it.", { when }),
   versions: (n) => many(n, "{n} earlier version of", "{n} earlier versions of"), looking: t("Looking…"),
+  fetching: t("The page is being fetched…"), fetched: (name) => t("{name} was fetched.", { name }),
+  refresh: t("Fetch again"), from: t("From "),
   none: t("There are none any more."), until: t("until "), bringBack: t("Bring back"),
   back: (name) => t("{name} is again what it was. What it was until now is kept.", { name }),
 };
@@ -94,6 +96,7 @@ function row(document) {
   if (document.guessed) state.append(element("p", { className: "why" }, TEXT.guessed(document.encoding)));
   if (mayChange && (document.guessed || document.said_encoding)) state.append(choice(document));
   const name = element("td", { className: "name-cell" }, element("span", { className: "strong" }, document.name));
+  if (document.address) name.append(element("p", { className: "quiet small" }, TEXT.from, element("a", { href: document.address, rel: "noopener noreferrer", target: "_blank" }, document.address)));
   if (document.begins) name.append(element("p", { className: "quiet small" }, document.begins));
   const when = cell("", timeElement(document.uploaded));
   if (document.by) when.append(element("span", { className: "quiet small" }, TEXT.by(document.by)));
@@ -106,6 +109,7 @@ function row(document) {
   download.download = document.name;
   actions.append(download);
   if (document.versions) actions.append(action("button", "versions", `${TEXT.versions(document.versions)} ${document.name}`, () => showVersions(document.name)));
+  if (mayChange && document.address) actions.append(action("button", "refresh", `${TEXT.refresh} ${document.name}`, () => fetchAgain(document)));
   if (mayChange) actions.append(action("button", "remove", `${TEXT.remove} ${document.name}`, () => remove(document.name)));
   const made = element("tr", {}, name, state, when, size, element("td", {}, actions));
   made.dataset.name = document.name;
@@ -200,6 +204,45 @@ function version(name, one) {
   return element("li", {}, said, actions);
 }
 
+// ---- pages of the web ----
+
+async function fetchPage(address) {
+  const { document } = await send("POST", `${base}/page?${new URLSearchParams({ address })}`);
+  toast(document.state === "failed" ? `${document.name}: ${document.why}` : TEXT.fetched(document.name), document.state === "failed" ? { kind: "bad" } : {});
+  await load();
+}
+
+async function fetchAgain(document) {
+  toast(TEXT.fetching);
+  try {
+    await fetchPage(document.address);
+  } catch (error) {
+    toast(error.message, { kind: "bad" });
+  }
+}
+
+async function addPage(event) {
+  event.preventDefault();
+  const field = part("address");
+  const button = part("web-page").querySelector("button");
+  const address = field.value.trim();
+  if (!address) { field.focus(); return; }
+  button.disabled = true;
+  part("web-page-wrong").textContent = "";
+  part("uploads-status").textContent = TEXT.fetching;
+  button.classList.add("live");
+  try {
+    await fetchPage(address);
+    field.value = "";
+  } catch (error) {
+    part("web-page-wrong").textContent = error.message;
+  }
+  button.disabled = false;
+  button.classList.remove("live");
+  part("uploads-status").textContent = "";
+  field.focus();
+}
+
 async function remove(name) {
   if (!await confirmed({ title: TEXT.sure(name), text: TEXT.loss, yes: TEXT.yes })) return;
   try {
@@ -261,6 +304,7 @@ let later;
 part("query").addEventListener("input", () => { clearTimeout(later); later = setTimeout(search, 200); });
 part("finder").addEventListener("submit", (event) => { event.preventDefault(); search(); });
 if (mayChange) {
+  part("web-page").addEventListener("submit", addPage);
   new Uploads({ customer: root.dataset.customer, zone: part("zone"), input: part("files"), list: part("uploads"),
     status: part("uploads-status"), limits: () => known, done: load, look: load });
 }
