@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 from pathlib import Path
 
 from reconciler.decide import Confirmed
+from state_repo.files import write_secret
 
 
 class Confirmation:
     def __init__(self, path: Path) -> None:
-        self._path, self._guard = path, threading.Lock()
+        self._path = path
 
     def read(self) -> Confirmed:
         try:
@@ -22,15 +21,8 @@ class Confirmation:
             return Confirmed()
 
     def write(self, confirmed: Confirmed) -> None:
-        with self._guard:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = self._path.with_suffix(".new")
-            with open(fresh, "w") as file:
-                json.dump({"commit": confirmed.commit,
-                           "employees": sorted(confirmed.employees)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.rename(self._path)
+        write_secret(self._path, json.dumps({"commit": confirmed.commit,
+                                             "employees": sorted(confirmed.employees)}))
 
     def keep(self, stopping: frozenset[str]) -> None:
         """Forgets those who do not wait to be stopped any more: a word holds once."""

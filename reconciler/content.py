@@ -188,11 +188,11 @@ class Content:
         platform = self._r.book.platform
         if platform is None:
             raise BadRequest("nothing was applied yet; try again in a minute")
-        address = web_page.checked(request.args.get("address", ""))
-        page = self._r.world.fetch_page(customer, platform.images["employee"], address)
+        page = self._r.world.fetch_page(customer, platform.images["employee"],
+                                        request.args.get("address", ""))
         made = self._knowledge(customer).put(
             page.name, [page.data], request.args.get("by", ""), datetime.now(UTC), MOST_DOCUMENT,
-            self._storage().knowledge_mb << 20, address)
+            self._storage().knowledge_mb << 20, page.address)
         return _json(asdict(made), 201)
 
     def read_again(self, request: Request, customer: str) -> Response:

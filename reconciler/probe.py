@@ -15,6 +15,7 @@ from stacks.identity import PROXY_USER_HEADER
 
 CHAT_PORT = 18789
 BROWSER_PORT = 6080
+PORTS = frozenset({CHAT_PORT, BROWSER_PORT})  # where visitors come in
 FIRST_ANSWER_S = 90.0  # a cold start was measured at 8–16 s on an idle machine
 _WARM_UP_S = 60.0
 _PICTURE_S, _MOST_PICTURE = 5.0, 256 * 1024

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from reconciler.probe import BROWSER_PORT, CHAT_PORT
+from reconciler.probe import PORTS
 from stacks import StackError, cgroup
 from stacks.due import next_task
 from state_repo.documents import Sleep
@@ -31,7 +31,6 @@ DOZE_AFTER_S = 30.0
 DOZE_BYTES = 450 << 20  # its working memory after a chat is below this
 SHORT_OF_MEMORY = 0.08  # of the host's memory that must stay available
 BUSY = 0.15  # of one processor: an idle gateway with an open browser stays below
-_PORTS = frozenset({CHAT_PORT, BROWSER_PORT})
 
 
 @dataclass(slots=True)
@@ -49,7 +48,7 @@ class Watch:
 def is_busy(before: Watch, now: cgroup.Use, at: float) -> bool:
     """Whether an employee did anything between two looks."""
     used = (now.cpu_s - before.cpu_s) / max(at - before.at, 0.001)
-    return bool(now.open_ports or now.calls_out or now.own_work) or used > BUSY
+    return now.is_in_use or used > BUSY
 
 
 def _is_short_of_memory() -> bool:
@@ -187,7 +186,7 @@ class Rest:
             self._remember(employee, self._asleep[employee])
             try:
                 seen = self._use(watch.container)
-                if seen is None or seen.open_ports or seen.calls_out or seen.own_work:
+                if seen is None or seen.is_in_use:
                     self._forget(employee)  # somebody came in the meantime
                     return
                 if cgroup.swap_free() > seen.memory:
@@ -209,7 +208,7 @@ class Rest:
             log.info("%s sleeps", employee)
 
     def _use(self, container: cgroup.Container) -> cgroup.Use | None:
-        return cgroup.use(container, _PORTS, self._instance.ports["model_proxy"])
+        return cgroup.use(container, PORTS, self._instance.ports["model_proxy"])
 
     def _widen(self, container: cgroup.Container, name: str) -> None:
         container.limit(cgroup.wanted_limit(name))

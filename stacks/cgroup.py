@@ -39,6 +39,16 @@ class Use:
     calls_out: int
     own_work: bool
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it waits for its model, or runs a command."""
+        return bool(self.calls_out or self.own_work)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether somebody is connected, or it is at work."""
+        return bool(self.open_ports) or self.is_at_work
+
 
 @dataclass(frozen=True, slots=True)
 class Container:

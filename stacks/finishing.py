@@ -25,7 +25,7 @@ _GATEWAY = "/opt/employee/services/gateway"
 def is_at_work(container: cgroup.Container, proxy_port: int) -> bool:
     """Whether it waits for its model, or runs a command."""
     seen = cgroup.use(container, frozenset(), proxy_port)
-    return seen is not None and bool(seen.calls_out or seen.own_work)
+    return seen is not None and seen.is_at_work
 
 
 def stop_gateway(name: str, proxy_port: int, told: Callable[[], None] = lambda: None,

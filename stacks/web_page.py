@@ -37,7 +37,7 @@ class PageError(StackError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`name`: what it is called as a document. `address`: where it was in the end."""
+    """`name`: what it is called as a document. `address`: where it is fetched again."""
 
     name: str
     address: str
@@ -90,8 +90,7 @@ def fetch(instance: Instance, customer: str, image: str, address: str,
         raise PageError(f"{address} could not be fetched; try again in a moment.")
     if "error" in said:
         raise PageError(f"{address} is not there for us: {said['error']}.")
-    return Page(name_of(address, str(said.get("type", ""))), str(said.get("address", address)),
-                data)
+    return Page(name_of(address, str(said.get("type", ""))), address, data)
 
 
 def name_of(address: str, content_type: str) -> str:

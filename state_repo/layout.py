@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from state_repo.documents import PLATFORM_PATH, SKILLS_FOLDER, Violation
 
@@ -85,6 +85,11 @@ def misplaced_in_skill(skill: str, tree: Tree) -> Iterator[Violation]:
         else:
             yield Violation(_shown(f"{path}/{name}"), 0, "-", "is no part of a skill here",
                             "write what it says into SKILL.md: employees get that file alone")
+
+
+def is_protected(paths: Iterable[str]) -> bool:
+    """Whether a change of these needs a second engineer: what holds for every customer."""
+    return any(path == PLATFORM_PATH or path.startswith(f"{SKILLS_FOLDER}/") for path in paths)
 
 
 def _misplaced_folders(parent: str, tree: Tree, what: str, by: str, longest: int

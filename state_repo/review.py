@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from state_repo import StateRepoError
-from state_repo.documents import PLATFORM_PATH, SKILLS_FOLDER
 from state_repo.git_door import GitDoor, GitError
 from state_repo.parsing import MAX_BYTES, DocumentError, parse, values_of
 from state_repo.store import Author, CommitInfo, ConflictError, Store
@@ -246,11 +245,6 @@ class Changes:
             return None
         data = self._store.objects.read_document(bytes.fromhex(blob))
         return data[:MAX_BYTES].decode(errors="replace")
-
-
-def is_protected(paths: Iterable[str]) -> bool:
-    """Whether a change of these needs a second engineer: what holds for every customer."""
-    return any(path == PLATFORM_PATH or path.startswith(f"{SKILLS_FOLDER}/") for path in paths)
 
 
 def _flat(text: str | None, path: str) -> dict[str, Any]:

@@ -436,8 +436,7 @@ class Store:
         else:
             self._platform(self.objects.entries(root))
             found = self._worse_skills(self.objects.tree_of(head) if head else None, root)
-            if any(path == PLATFORM_PATH or path.startswith(f"{SKILLS_FOLDER}/")
-                   for path in files):
+            if layout.is_protected(files):
                 found += [v for name in self._customers_at(root)
                           for v in self._worse_for(name, head, root)]
         if found:

@@ -25,7 +25,7 @@ STRIPE_MOCK = "github.com/stripe/stripe-mock@v0.203.0"
 # program -> Debian package
 PROGRAMS = {"git": "git", "iptables": "iptables", "mmdebstrap": "mmdebstrap",
             "dockerd": "docker.io", "setpriv": "util-linux", "ps": "procps",
-            "bwrap": "bubblewrap", "mkfs.ext4": "e2fsprogs", "losetup": "mount",
+            "bwrap": "bubblewrap", "mkfs.ext4": "e2fsprogs", "losetup": "mount", "ip": "iproute2",
             "tesseract": "tesseract-ocr"}
 TEST_PROGRAMS = {"dig": "bind9-dnsutils", "promtool": "prometheus", "chromium": "chromium"}
 

@@ -16,7 +16,8 @@ from sqlalchemy import select
 
 from state_repo.documents import Review
 from state_repo.git_door import GitError
-from state_repo.review import Change, ChangeConflictError, Changes, NoChangeError, is_protected
+from state_repo.layout import is_protected
+from state_repo.review import Change, ChangeConflictError, Changes, NoChangeError
 from state_repo.store import ConflictError, RejectedError
 from webapp import team
 from webapp.errors import Problem

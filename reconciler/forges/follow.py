@@ -36,7 +36,8 @@ from stacks import StackError
 from stacks.secret_files import existing
 from state_repo import StateRepoError
 from state_repo.forge import TOKEN, ForgeAddress
-from state_repo.review import NAME, Change, Changes, is_protected
+from state_repo.layout import is_protected
+from state_repo.review import NAME, Change, Changes
 
 log = logging.getLogger(__name__)
 LOOK_S = 60.0  # between two looks, unless a message of the forge's comes

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from reconciler.fleet import Fleet
-from reconciler.probe import BROWSER_PORT, CHAT_PORT, page_problem
+from reconciler.probe import PORTS, page_problem
 from reconciler.storage import Disk, reserve
 from reconciler.turns import Turns
 from stacks import StackError, cgroup
@@ -20,7 +20,6 @@ from stacks.volumes import back_up, restore
 from stacks.workspace import NotFound, Workspace
 from state_repo.instance import Instance
 
-_PORTS = frozenset({CHAT_PORT, BROWSER_PORT})
 _WORKSPACE = "workspace/"
 
 
@@ -41,8 +40,10 @@ class Parts:
     def is_busy(self, employee: str) -> bool:
         """Whether somebody is connected to it, or it does something."""
         container = cgroup.find(self._instance.container_name(employee))
-        seen = container and cgroup.use(container, _PORTS, self._instance.ports["model_proxy"])
-        return bool(seen and (seen.open_ports or seen.calls_out or seen.own_work))
+        if container is None:
+            return False
+        seen = cgroup.use(container, PORTS, self._instance.ports["model_proxy"])
+        return seen is not None and seen.is_in_use
 
     def freeze(self, employee: str) -> None:
         """It stands still, so that its files are of one moment. Nothing happens to one that is

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import posixpath
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stacks.readers import (
@@ -41,13 +41,9 @@ def load_mail(within: bundle.Within) -> Reader:
             content = str(body.get_content())
             yield convert(content) if body.get_content_subtype() == "html" else content
             yield "\n\n"
-        for number, part in enumerate(message.iter_attachments()):
-            name = part.get_filename() or part.get_content_type()
-            raw: Any = part.get_payload(decode=True)
-            if number >= bundle.MOST or not isinstance(raw, bytes):
-                notes.add(Note.ATTACHMENTS, 1)
-                continue
-            yield from bundle.headed(f"## Attachment: {name}", within(name, raw, notes))
+        yield from _attached(((part.get_filename() or part.get_content_type(),
+                               part.get_payload(decode=True))
+                              for part in message.iter_attachments()), within, notes)
     return read
 
 
@@ -69,13 +65,19 @@ def load_msg(within: bundle.Within) -> Reader:
             yield body + "\n\n"
         else:  # it stands there as RTF alone
             notes.add(Note.WITHIN, 1)
-        for number, part in enumerate(message.attachments):
-            if number >= bundle.MOST or part.file_bytes is None:
-                notes.add(Note.ATTACHMENTS, 1)
-                continue
-            name = part.file_name or "without a name"
-            yield from bundle.headed(f"## Attachment: {name}", within(name, part.file_bytes, notes))
+        yield from _attached(((part.file_name or "without a name", part.file_bytes)
+                              for part in message.attachments), within, notes)
     return read
+
+
+def _attached(parts: Iterable[tuple[str, Any]], within: bundle.Within, notes: Notes
+              ) -> Iterator[str]:
+    """What is attached to a mail, each by its name; what is no file, or too many, is noted."""
+    for number, (name, data) in enumerate(parts):
+        if number >= bundle.MOST or not isinstance(data, bytes):
+            notes.add(Note.ATTACHMENTS, 1)
+        else:
+            yield from bundle.headed(f"## Attachment: {name}", within(name, data, notes))
 
 
 def load_book() -> Reader:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
 
-from state_repo import changes
-from state_repo.documents import OfferedModel
 from tests.conftest import ROOT
-from tests.e2e.house import ENGINEER, House, until
-from tests.e2e.work import chromium, inside, signed_in, working_house
+from tests.e2e.house import House
+from tests.e2e.work import chromium, demo_house, inside, signed_in
 from tests.fake_provider import FakeProvider
 
 CORPUS = ROOT / "tests" / "corpus"
@@ -23,10 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.employee, pytest.mark.long]
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulumi: str,
           provider: FakeProvider) -> Iterator[House]:
-    with working_house(tmp_path_factory.mktemp("demo"), images, provider) as made:
-        changes.set_platform(made.store, ENGINEER, "No provider", lambda p: replace(
-            p, models={"default": OfferedModel()}))
-        until(made.is_synced, "the proxy knows", 60, made)
+    with demo_house(tmp_path_factory.mktemp("demo"), images, provider) as made:
         yield made
 
 

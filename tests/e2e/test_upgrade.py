@@ -6,15 +6,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
 from state_repo import changes
-from state_repo.documents import OfferedModel
 from tests.conftest import docker
-from tests.e2e.house import ENGINEER, House, until
-from tests.e2e.work import inside, working_house
+from tests.e2e.house import House, until
+from tests.e2e.work import demo_house, inside
 from tests.fake_provider import FakeProvider
 
 pytestmark = [pytest.mark.e2e, pytest.mark.employee, pytest.mark.long]
@@ -25,10 +23,7 @@ _REPORT = b"Three Krakens were sold.\n"
 def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulumi: str,
           provider: FakeProvider) -> Iterator[House]:
     """One employee of acme with a file and something to remember; the demo model."""
-    with working_house(tmp_path_factory.mktemp("upgrade"), images, provider) as made:
-        changes.set_platform(made.store, ENGINEER, "No provider", lambda p: replace(
-            p, models={"default": OfferedModel()}))
-        until(made.is_synced, "the proxy knows", 60, made)
+    with demo_house(tmp_path_factory.mktemp("upgrade"), images, provider) as made:
         made.pulse = made.hire("acme", "Pulse")
         files = f"/customers/acme/employees/{made.pulse}/files"
         put = made.upload("acme", f"{files}/content?path=report.md", _REPORT)

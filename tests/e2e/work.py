@@ -10,15 +10,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
+from state_repo import changes
 from state_repo.documents import NetworkPool, OfferedModel, Platform, Resources
 from tests.conftest import ROOT, docker, new_instance, remove_all
-from tests.e2e.house import PASSWORD, House, until
+from tests.e2e.house import ENGINEER, PASSWORD, House, until
 from tests.fake_provider import KEY, FakeProvider
 
 SHOTS = Path(os.environ.get("IW_ARTEFACTS") or ROOT / ".build" / "e2e")
@@ -48,6 +50,16 @@ def working_house(data: Path, images: dict[str, str], provider: FakeProvider,
     finally:
         made.stop()
         remove_all(instance)
+
+
+@contextmanager
+def demo_house(data: Path, images: dict[str, str], provider: FakeProvider) -> Iterator[House]:
+    """The same without a provider's key: the demo model answers."""
+    with working_house(data, images, provider) as made:
+        changes.set_platform(made.store, ENGINEER, "No provider", lambda p: replace(
+            p, models={"default": OfferedModel()}))
+        until(made.is_synced, "the proxy knows", 60, made)
+        yield made
 
 
 def chromium_options(domain: str = "iw.localhost", authority: str | None = None) -> dict[str, Any]:

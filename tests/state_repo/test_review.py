@@ -11,8 +11,9 @@ import pytest
 
 from state_repo import changes
 from state_repo.documents import employee_path
+from state_repo.layout import is_protected
 from state_repo.parsing import dump
-from state_repo.review import ChangeConflictError, Changes, NoChangeError, is_protected
+from state_repo.review import ChangeConflictError, Changes, NoChangeError
 from state_repo.store import Author, ConflictError, RejectedError, Store
 from tests.state_repo.test_push import push
 from tests.state_repo.test_store import ANN, filled, git

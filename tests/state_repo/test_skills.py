@@ -13,8 +13,8 @@ from policies.check_push import violations_of
 from state_repo import changes
 from state_repo.documents import TOOLS
 from state_repo.git_door import BRANCH
+from state_repo.layout import is_protected
 from state_repo.parsing import DocumentError, dump
-from state_repo.review import is_protected
 from state_repo.skills import MOST_BYTES, parse_skill
 from state_repo.store import RejectedError, Store
 from tests.state_repo.test_store import ANN, filled
