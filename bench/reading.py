@@ -18,6 +18,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from stacks import extraction
 from stacks.extraction import MAX_INPUT
 from stacks.knowledge import Document, Knowledge
 
@@ -82,6 +83,7 @@ def put(knowledge: Knowledge, name: str, data: bytes) -> tuple[float, Document]:
 
 
 def told(what: str, seconds: float, document: Document | None = None) -> None:
+    extraction.SERVER.close()  # what its processes held is known when it has ended
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     more = "" if document is None else f"; {document.state}, " + (
         "its first part" if document.truncated else "whole")

@@ -1,44 +1,32 @@
 """The text of a document, for an employee to read and to search.
 
 Documents come from outside, and parsers of PDF, Word and HTML are large: each document is read in a
-process of its own that can open nothing, start nothing, and has little memory and time. What kind
-it is, its content says before its name.
-
-    python -m stacks.extraction KIND UID ENCODING LANGUAGES
-
-(the last two may be empty; languages as in eng+deu) reads the document on stdin, and writes its
-text to stdout and notes of what it left out to stderr.
+process of its own that can open nothing, start nothing, and has little memory and time (see
+`reader_server`). What kind it is, its content says before its name.
 """
 
 from __future__ import annotations
 
 import codecs
 import contextlib
-import encodings
-import logging
 import os
 import re
-import resource
 import signal
-import subprocess
-import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from stacks import StackError
-from stacks.readers import Note, Notes, Refusal, Refused, kinds, load_modules, scan, word
+from stacks.reader_server import Order, ReaderServer
+from stacks.readers import Note, Refusal, kinds, scan, word
 
 MAX_INPUT = 50 << 20  # bytes
 MAX_OUTPUT = 5 << 20  # bytes of UTF-8
-MEMORY = 1 << 30  # bytes of address space
-CPU_SECONDS = 30
 WALL_SECONDS = 60.0  # recognising what is a picture may take scan.SECONDS more
 
-ROOT = Path(__file__).resolve().parent.parent
+SERVER = ReaderServer()
 
 # Control characters but for \n and \t. Those that break a line become \n before.
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {9, 10})
@@ -175,7 +163,7 @@ def extract(document: Path | BinaryIO, filename: str, as_uid: int = 65534,
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a child wrote, and how it ended."""
+    """What was read, and how that ended."""
 
     text: str
     truncated: bool
@@ -190,38 +178,33 @@ class _Seen:
 
 def _run(file: BinaryIO, kind: str, as_uid: int, encoding: str, languages: Iterable[str],
          progress: Callable[[int, int], None]) -> _Seen:
-    """Reads it in a child. `languages`: of what is written in pictures; none: that is not read."""
-    recognised = "+".join(languages)
+    """Reads it elsewhere. `languages`: of what is written in pictures; none: that is not read."""
+    order = Order(kind, as_uid, encoding, tuple(languages))
     os.lseek(file.fileno(), 0, os.SEEK_SET)
-    # Started in ROOT to find this module; it leaves for / by itself. -B: writes no caches.
-    with subprocess.Popen(
-            [sys.executable, "-s", "-B", "-m", "stacks.extraction", kind, str(as_uid), encoding,
-             recognised], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
-            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_THREAD_LIMIT": "1"}) as child:
-        assert child.stdout is not None and child.stderr is not None
-        timer = threading.Timer(WALL_SECONDS + (scan.SECONDS if recognised else 0.0), child.kill)
-        notes = _Listener(child.stderr, progress)
+    with SERVER.begin(order, file.fileno()) as reading:
+        timer = threading.Timer(WALL_SECONDS + (scan.SECONDS if order.languages else 0.0),
+                                reading.end)
+        notes = _Listener(reading.notes, progress)
         timer.start()
         notes.start()
         try:
-            raw = child.stdout.read(MAX_OUTPUT + 1)
+            raw = reading.text.read(MAX_OUTPUT + 1)
             truncated = len(raw) > MAX_OUTPUT
             if truncated:
-                child.kill()
-            code = child.wait()
+                reading.end()
+            code = reading.code()
             notes.join()
         finally:
             timer.cancel()
-            child.kill()
     return _Seen(_clean(raw[:MAX_OUTPUT].decode(errors="ignore")), truncated, code,
                  tuple(notes.kept))
 
 
 class _Listener(threading.Thread):
-    """Reads what the child notes while it reads. `kept`: the lines that are more than progress, as
+    """Hears what is noted while it is read. `kept`: the lines that are more than progress, as
     far as they are few."""
 
-    def __init__(self, pipe: IO[bytes], progress: Callable[[int, int], None]) -> None:
+    def __init__(self, pipe: BinaryIO, progress: Callable[[int, int], None]) -> None:
         super().__init__(daemon=True, name="extraction-notes")
         self._pipe, self._progress = pipe, progress
         self.kept, self._room = list[str](), _MAX_NOTES
@@ -268,7 +251,7 @@ def _by_content(handle: int, size: int, kind: str, filename: str) -> str:
 
 
 def _understood(notes: Iterable[str]) -> tuple[tuple[str, ...], str, bool]:
-    """What the child noted, in sentences of ours: it may have been taken over."""
+    """What was noted, in sentences of ours: who reads may have been taken over."""
     numbers: dict[Note, list[int]] = {}
     encoding, guessed = "", False
     for line in notes:
@@ -298,62 +281,3 @@ def _clean(text: str) -> str:
         if line or (lines and lines[-1]):  # one empty line at most, none at the start
             lines.append(line)
     return "\n".join(lines).rstrip() + "\n" if lines else ""
-
-
-# ------------------------------------------------------------------------------------ in the child
-
-
-def main(kind: str, uid: int, encoding: str = "", languages: str = "") -> int:
-    """Reads the document on stdin. The exit code is 0 or a Refusal."""
-    # The order matters. The libraries may lie where only root may look (a virtual environment in
-    # root's home), so everything is imported while we still may; then the rights go; and only then
-    # is the first byte of the document read. Nothing can be imported after `_confine`.
-    read = kinds.load(kind, languages.split("+") if languages else ())
-    load_modules(encodings)  # a codec is a module, imported when it is first named
-    notes = Notes(os.dup(2), encoding or None)
-    with open(os.devnull, "wb") as nowhere:  # what libraries print is no note
-        os.dup2(nowhere.fileno(), 2)
-    _confine(uid, more_s=int(scan.SECONDS) if languages else 0)
-    try:
-        for piece in read(sys.stdin.buffer.read(), notes):
-            sys.stdout.buffer.write(piece.encode(errors="replace"))
-            sys.stdout.buffer.flush()  # what is read counts, should the time run out
-    except Refused as refused:
-        return refused.why
-    except MemoryError:
-        return Refusal.MEMORY
-    except RecursionError:
-        return Refusal.NESTED
-    except Exception:  # a parser may raise anything over a damaged document
-        return Refusal.DAMAGED
-    return 0
-
-
-def _confine(uid: int, more_s: int = 0) -> None:
-    """Gives up every right that reading does not need; there is no way back. `more_s`: processor
-    time that recognising may take itself, beside that of reading."""
-    os.chdir("/")
-    # A library that tries whether another one is there shall hear no, not that it may not look.
-    sys.meta_path.clear()
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
-    for limit, value in (
-        (resource.RLIMIT_AS, MEMORY),
-        (resource.RLIMIT_CPU, CPU_SECONDS),
-        (resource.RLIMIT_FSIZE, 0),  # files; stdout is a pipe
-        (resource.RLIMIT_NOFILE, 3),  # the three that are open: no file, no socket
-        (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        # The processor's hard limit sends SIGKILL; the soft one, a second earlier, SIGXCPU.
-        hard = value + more_s + 1 if limit == resource.RLIMIT_CPU else value
-        resource.setrlimit(limit, (value, hard))
-
-
-if __name__ == "__main__":
-    # Nobody reads them, and a full pipe would stop us.
-    logging.disable()
-    warnings.simplefilter("ignore")
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))

@@ -25,7 +25,7 @@ import secrets
 import sqlite3
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,15 @@ from stacks.extraction import ExtractionError, extract, known_encoding
 from stacks.knowledge_history import History, Version
 from stacks.knowledge_index import Index, Match
 from stacks.readers import kinds
-from stacks.workspace import TEMPORARY, Entry, NotFound, PathRefused, Workspace, checked
+from stacks.workspace import (
+    TEMPORARY,
+    Entry,
+    NotFound,
+    PathRefused,
+    Workspace,
+    checked,
+    etag_of,
+)
 
 log = logging.getLogger(__name__)
 MOUNT = "/shared"  # in the employees' containers
@@ -71,6 +79,7 @@ class Document:
     address: str = ""
 
 
+_FIELDS = tuple(field.name for field in fields(Document))
 # Inside the class below, `list` is the method.
 Documents = dict[str, Document]
 DocumentList = list[Document]
@@ -251,17 +260,21 @@ class Knowledge:
             if path.name.startswith(TEMPORARY):
                 path.unlink()
                 continue
+            old = known.get(path.name)
             with contextlib.suppress(PathRefused, NotFound):  # not ours
+                if old and old.etag == etag_of(path.lstat()):
+                    documents[old.name] = old
+                    continue
                 entry, file = self.open(path.name)
                 file.close()
-                old = known.get(entry.name)
-                documents[entry.name] = (old if old and old.etag == entry.etag
-                                         else _new(entry, entry.modified, ""))
+                documents[entry.name] = _new(entry, entry.modified, "")
         for one in [*documents.values()]:
             if one.state == "reading":
                 documents[one.name] = self._read(one)
-        for path in {*self._texts.iterdir()} - {self._text(name) for name in documents}:
-            path.unlink()
+        texts = {f"{name}.md" for name in documents}
+        for path in self._texts.iterdir():
+            if path.name not in texts:
+                path.unlink()
         if documents != known:
             self._save(documents)
         return documents
@@ -319,9 +332,10 @@ class Knowledge:
     def _save(self, documents: Documents) -> None:
         sorted_ones = [documents[name] for name in sorted(documents, key=str.casefold)]
         _replace(self._root / "INDEX.md", _index(sorted_ones))
-        _replace(self._root / "index.json", json.dumps(
-            [asdict(one) | {"uploaded": one.uploaded.isoformat()} for one in sorted_ones],
-            indent=1, ensure_ascii=False) + "\n")
+        rows = (json.dumps({field: getattr(one, field) for field in _FIELDS}
+                           | {"uploaded": one.uploaded.isoformat()}, ensure_ascii=False)
+                for one in sorted_ones)
+        _replace(self._root / "index.json", "[" + ",\n ".join(rows) + "]\n")
 
 
 def _checked_name(name: str) -> str:

@@ -220,7 +220,7 @@ class Workspace:
             name = _spelt(folder, name)
             with _changes:
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if if_match is not None and if_match != _etag(found):
+                if if_match is not None and if_match != etag_of(found):
                     raise Conflict(f"{path!r} has changed; read it again")
                 if not stat.S_ISDIR(found.st_mode):
                     os.unlink(name, dir_fd=folder)
@@ -462,10 +462,11 @@ def _entry(parts: Parts, found: os.stat_result) -> Entry:
     # The agent sets times as it likes; not every one of them is a date.
     seconds = min(max(found.st_mtime, 0.0), 2.0 ** 33)
     return Entry(name, text, kind, found.st_size, datetime.fromtimestamp(seconds, UTC),
-                 _etag(found), reachable)
+                 etag_of(found), reachable)
 
 
-def _etag(found: os.stat_result) -> str | None:
+def etag_of(found: os.stat_result) -> str | None:
+    """Of a regular file, as `Entry.etag`; None for anything else."""
     if not stat.S_ISREG(found.st_mode):
         return None
     return f'"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"'
@@ -509,7 +510,7 @@ def _replaceable(folder: int, name: bytes, path: str, if_match: str | None,
         raise PathRefused(f"{path!r} is not a regular file; choose another name")
     if if_none_match:
         raise Conflict(f"{path!r} is already there; choose another name, or replace it")
-    if if_match is not None and if_match != _etag(found):
+    if if_match is not None and if_match != etag_of(found):
         raise Conflict(f"{path!r} has changed; read it again")
     return _taken(found)
 

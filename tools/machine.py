@@ -67,27 +67,8 @@ def packages(extra: dict[str, str] | None = None) -> None:
             policy.unlink()
 
 
-# What is locked, and nothing else (see tools/lock.py).
-PIP = ("-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps")
-
-
 def lock_of(requirements: Path) -> Path:
     return requirements.with_suffix(".lock")
-
-
-def environment(requirements: tuple[str, ...]) -> None:
-    """The virtual environment with the locked requirements; nothing is done when they are in."""
-    locks = [lock_of(ROOT / name) for name in requirements]
-    texts = "".join(lock.read_text() for lock in locks)
-    stamp = VENV / f".installed-{'-'.join(requirements)}"
-    digest = hashlib.sha256((texts + sys.version).encode()).hexdigest()
-    if stamp.exists() and stamp.read_text() == digest and PYTHON.exists():
-        return
-    hint = "check the network and pip's index, then run this again"
-    if not PYTHON.exists():
-        run([sys.executable, "-m", "venv", str(VENV)], "apt-get install python3-venv")
-    run([str(PYTHON), *PIP, *(f"--requirement={lock}" for lock in locks)], hint)
-    stamp.write_text(digest)
 
 
 def pulumi() -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stacks import disks
 from state_repo.instance import FIREWALL_CHAINS, Instance
-from tools import frontend, images, lock, machine, processes, swap
+from tools import frontend, images, lock, machine, processes, swap, wheels
 from tools.machine import BUILD, PYTHON, ROOT
 from tools.steps import StepError, run, step
 
@@ -42,7 +42,7 @@ def install(*, tests: bool = False) -> None:
         machine.packages({"dig": "bind9-dnsutils", "pg_config": "postgresql",
                           "chromium": "chromium"} if tests else None)
     with step("Python environment"):
-        machine.environment(("requirements.txt", "requirements-dev.txt") if tests
+        wheels.environment(("requirements.txt", "requirements-dev.txt") if tests
                             else ("requirements.txt",))
     with step("front-end packages"):
         frontend.vendor()
@@ -237,7 +237,7 @@ def lint() -> int:
     with step("system packages"):
         machine.packages()
     with step("Python environment"):
-        machine.environment(("requirements.txt", "requirements-dev.txt"))
+        wheels.environment(("requirements.txt", "requirements-dev.txt"))
     code = 0
     for command in (["ruff", "check", "."], ["mypy"], ["lint-imports"]):
         print(f"\n  {' '.join(command)}", flush=True)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pypdf
 import pytest
 
-from stacks import extraction
+from stacks import extraction, reader_server
 from stacks.extraction import Extracted, ExtractionError, extract
+from stacks.reader_server import Order, ReaderServer
 from stacks.readers import word
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,8 +189,8 @@ def test_a_parser_that_hangs_is_ended(text_of, monkeypatch: pytest.MonkeyPatch) 
 
 def confined(statement: str) -> subprocess.CompletedProcess[str]:
     """Runs a statement with the parser's rights."""
-    program = (f"import os, socket, sys\nfrom stacks import extraction\n"
-               f"extraction._confine(65534)\n{statement}")
+    program = (f"import os, socket, sys\nfrom stacks import reader_server\n"
+               f"reader_server.confine(65534)\n{statement}")
     return subprocess.run([sys.executable, "-B", "-c", program], cwd=ROOT, check=False,
                           capture_output=True, text=True)
 
@@ -210,15 +214,63 @@ def test_the_parser_is_nobody() -> None:
     assert ended.stdout == "(65534, 65534, 65534) (65534, 65534, 65534) [] /\n", ended.stderr
 
 
-def test_the_parser_sees_nothing_of_our_environment(text_of, tmp_path: Path,
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> ReaderServer:
+    """One that nobody has asked yet."""
+    made = ReaderServer()
+    monkeypatch.setattr(extraction, "SERVER", made)
+    return made
+
+
+def test_the_parser_sees_nothing_of_our_environment(text_of, server,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = tmp_path / "python"
-    shown.write_text("#!/bin/sh\nexec /usr/bin/env\n")
-    shown.chmod(0o755)
     monkeypatch.setenv("DATABASE_PASSWORD", "hidden")
-    monkeypatch.setattr(sys, "executable", str(shown))
-    names = {line.split("=")[0] for line in text_of("a.txt", b"x").text.splitlines()}
-    assert names <= {"PATH", "LANG", "OMP_THREAD_LIMIT", "PWD", "OLDPWD", "SHLVL", "_"}
+    assert text_of("a.txt", b"x").text == "x\n"
+    seen = Path(f"/proc/{server.pid}/environ").read_text()
+    assert {line.split("=")[0] for line in seen.split("\0")} == {
+        "PATH", "LANG", "OMP_THREAD_LIMIT", ""}
+
+
+def test_one_process_gives_each_document_its_own(text_of, server) -> None:
+    assert text_of("a.txt", b"one").text == "one\n"
+    first = server.pid
+    with ThreadPoolExecutor(8) as many:
+        found = list(many.map(lambda n: text_of(f"{n}.md", b"%d" % n).text, range(40)))
+    assert found == [f"{n}\n" for n in range(40)] and server.pid == first
+    open_there = [*Path(f"/proc/{first}/fd").iterdir()]
+    assert len(open_there) <= 6, "descriptors of what was read are left open"
+
+
+def test_a_server_that_was_killed_is_started_again(text_of, server) -> None:
+    text_of("a.txt", b"x")
+    first = server.pid
+    os.kill(first, signal.SIGKILL)
+    until = time.monotonic() + 5
+    while Path(f"/proc/{first}/stat").read_text().split()[2] != "Z" and time.monotonic() < until:
+        time.sleep(0.01)
+    assert text_of("a.txt", b"y").text == "y\n" and server.pid != first
+
+
+def test_an_idle_server_goes(text_of, server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_server, "IDLE_S", 0.05)
+    text_of("a.txt", b"x")
+    first, until = server.pid or 0, time.monotonic() + 5
+    while Path(f"/proc/{first}").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{first}").exists() and server.pid is None
+    assert text_of("a.txt", b"y").text == "y\n"
+
+
+def test_what_is_read_goes_to_its_end_when_the_server_is_asked_no_more(server) -> None:
+    with socket.socket() as unused, server.begin(Order("text", 65534, ""), unused.fileno()):
+        pass  # ended at once: what hangs on it must not hold up the rest
+    ours, its = os.pipe()
+    with (open(ours, "rb") as document, open(its, "wb") as writer,
+          server.begin(Order("text", 65534, ""), document.fileno()) as reading):
+        server._part()
+        writer.write(b"late")
+        writer.close()
+        assert reading.text.read() == b"late" and reading.code() == 0
 
 
 def test_how_far_it_is_is_told_while_it_reads(tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from stacks import extraction
 from stacks.extraction import Extracted, ExtractionError, extract
-from stacks.readers import scan
+from stacks.readers import Notes, scan
 from tests.stacks.test_extraction import pdf
 
 LINES = ["Invoice 4711 of the second of March", "The Kraken package costs 4,200 euros",
@@ -158,16 +158,15 @@ def test_when_the_time_is_over_the_first_pages_are_there(monkeypatch):
                 raise scan.TimeOver
             self.left -= 1
             return f"page {number}"
-    from stacks.readers import Notes
     from stacks.readers.pdf import load
 
     notes = Kept()
     pieces = list(load(Slow())(pdf("", "", ""), notes))  # type: ignore[arg-type]
-    assert "page 0" in "".join(pieces) and isinstance(notes, Notes)
+    assert "page 0" in "".join(pieces)
     assert notes.kept == [(scan.Note.RECOGNISED, 1), (scan.Note.LATE, 2), (scan.Note.LATE, 3)]
 
 
-class Kept(extraction.Notes):
+class Kept(Notes):
     def __init__(self) -> None:
         super().__init__()
         self.kept: list[tuple[int, int]] = []

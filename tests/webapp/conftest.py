@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
+from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
 from state_repo import changes
+from state_repo.database import engine_for
 from state_repo.documents import Platform
 from state_repo.instance import PORTS, Instance
 from state_repo.store import Author
@@ -26,7 +30,7 @@ PASSWORD = "correct horse battery"
 class House:
     """Two customers, acme and bolt, with one employee each; and a person for each."""
 
-    app: object
+    app: Flask
     pulse: str
     bolt: str
 
@@ -57,20 +61,57 @@ def _quick_passwords() -> None:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.parts)])
 def house(tmp_path: Path, request: pytest.FixtureRequest) -> House:
-    url = request.getfixturevalue("postgres") if request.param == "postgresql" else None
-    instance = Instance(id="0badcafe", data=tmp_path, database=url,
-                        ports={name: 2000 + n for n, name in enumerate(PORTS)})
+    """A copy of one that is built once: hundreds of tests begin with it."""
+    folder, ids = request.getfixturevalue(f"built_on_{request.param}")
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    url = None
+    if request.param == "postgresql":
+        url = _database(request.getfixturevalue("postgres_server"), "house", "TEMPLATE built")
+    made = House(create_app(Settings(_instance(tmp_path, url))), ids["acme"], ids["bolt"])
+    made.runs(ids["acme"], "acme")
+    made.runs(ids["bolt"], "bolt")
+    return made
+
+
+Built = tuple[Path, dict[str, str]]  # the data folder, and each customer's employee
+
+
+@pytest.fixture(scope="session")
+def built_on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="session")
+def built_on_postgresql(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Built:
+    return build(tmp_path_factory.mktemp("built"), _database(postgres_server, "built"))
+
+
+def _database(server: str, name: str, like: str = "") -> str:
+    """A new one's URL."""
+    engine = engine_for(server).execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                                "WHERE datname = 'built'"))  # it is copied when nobody is there
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {name} {like}"))
+    engine.dispose()
+    return f"{server.rpartition('/')[0]}/{name}"
+
+
+def build(folder: Path, database: str | None = None) -> Built:
+    instance = _instance(folder, database)
     app = create_app(Settings(instance))
-    store = app.extensions["iw_store"]
+    store, ids = app.extensions["iw_store"], {}
     changes.set_platform(store, ENGINEER, "P", lambda _: Platform(images={"employee": IMAGE}))
     catalogue.teach(store, ENGINEER, {})
-    ids = {}
     for customer in ("acme", "bolt"):
         changes.create_customer(store, ENGINEER, customer, customer.title(), 3)
         ids[customer] = changes.hire(store, ENGINEER, customer, "Pulse", "M")[0].id
         accounts.ensure(instance, f"ann@{customer}.test", PASSWORD, customer=customer, role="owner")
     accounts.ensure(instance, "eng@iw.test", PASSWORD, customer=None, role="engineer")
-    made = House(app, ids["acme"], ids["bolt"])
-    made.runs(ids["acme"], "acme")
-    made.runs(ids["bolt"], "bolt")
-    return made
+    return folder, ids
+
+
+def _instance(folder: Path, database: str | None = None) -> Instance:
+    return Instance(id="0badcafe", data=folder, database=database,
+                    ports={name: 2000 + n for n, name in enumerate(PORTS)})
