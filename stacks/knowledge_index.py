@@ -3,7 +3,8 @@
 One SQLite file beside the texts (FTS5 with trigrams: sqlite.org/fts5.html, 4.3.4), which employees
 read too: this module is also their command `knowledge`, so it needs nothing but Python.
 
-    knowledge WORD...        lines of documents that hold all of the words, the best first
+    knowledge WORD...        lines of documents that hold all of the words, the best first; or,
+                             if none does, of those that hold the rarest of them
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _SHARED = Path("/shared")  # in an employee's container
 _LINES = 1 << 24  # of one document: a line's row is its document's number and its own
 _MOST_DOCUMENTS = 60  # that are compared
 _MOST_LINES = 300  # of one of them
+_MOST_ASKED = 30  # words of a question
+_MARKS = ".,;:!?¿¡…\"'()[]«»„“”‚‘’。、，？！"  # around a word, and not of it
 _PAGE = re.compile(r"\[Page (\d{1,7})\]")
 _SCHEMA = """
 create table documents (id integer primary key, name text unique not null, etag text not null);
@@ -38,12 +41,14 @@ Words = list[frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """`line`: of the document's text file, from 1. `page`: of the document, if it has any."""
+    """`line`: of the document's text file, from 1. `page`: of the document, if it has any.
+    `all_words`: the document has all that was asked for."""
 
     document: str
     line: int
     excerpt: str
     page: int | None = None
+    all_words: bool = True
 
 
 class Index:
@@ -89,27 +94,23 @@ class Index:
         What holds more of the words, and holds them whole, comes first: of documents, and of the
         lines of each. Upper and lower case are the same, and so are accents: Müller is found by
         muller, mueller and MÜLLER; 茶叶 within a line of Chinese, and "price" in "priceless".
+
+        When no document has all words, those that have the rarer ones come, the best first: a
+        question in a sentence finds what its words are about.
         """
         words: Words = [folded(word) for word in query.split()[:MAX_WORDS]]
         if not words or not self._path.exists():
             return []
         with self._open() as db:
-            ranked: dict[int, list[tuple[tuple[int, int], int, str, int | None, int]]] = {}
-            for document in _documents_with_all(db, words):
-                for row, line, page, _ in _lines_with_any(db, words, document):
-                    score, place = _score(line, words)
-                    ranked.setdefault(document, []).append(
-                        (score, row % _LINES, line, page, place))
-            names = {document: db.execute("select name from documents where id = ?", (document,)
-                                          ).fetchone()[0] for document in ranked}
-        found = []
-        for document, lines in ranked.items():
-            lines.sort(key=lambda one: one[:2])
-            found.append((lines[0][0], names[document].casefold(), names[document], lines))
-        found.sort(key=lambda one: one[:2])
-        return [Match(name, number, _excerpt(line, place), page)
-                for _, _, name, lines in found
-                for _, number, line, page, place in lines[:MAX_MATCHES_EACH]][:MAX_MATCHES]
+            found = [_Found(db, document, words) for document in _documents_with_all(db, words)]
+            found.sort(key=lambda one: (one.score, one.name.casefold()))
+            all_words = bool(found)
+            if not found and (words := _telling(db, query)):
+                found = [_Found(db, document, words)
+                         for document in _documents_with_some(db, words)]
+        return [Match(one.name, number, _excerpt(line, place), page, all_words)
+                for one in found for _, number, line, page, place in one.lines[:MAX_MATCHES_EACH]
+                ][:MAX_MATCHES]
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -170,6 +171,44 @@ def _documents_with_all(db: sqlite3.Connection, words: Words) -> list[int]:
             f"select 1 from lines where id >= ? and id < ? and {condition} limit 1",
             (*_rows_of(document), *forms)).fetchone()]
     return found[:_MOST_DOCUMENTS]
+
+
+def _telling(db: sqlite3.Connection, question: str) -> Words:
+    """The words of a question that tell documents apart: neither short ones (a question's "is" is
+    part of too many words) nor what most documents hold, unless there are no others."""
+    (every,) = db.execute("select count(*) from documents").fetchone()
+    held: list[tuple[int, frozenset[str]]] = []
+    for said in question.split()[:_MOST_ASKED]:
+        word = folded(said.strip(_MARKS))
+        if not _is_short(word):
+            (count,) = db.execute("select count(*) from in_documents where in_documents match ?",
+                                  (_any_of([word]),)).fetchone()
+            if count:
+                held.append((count, word))
+    rare = [one for one in held if one[0] <= every / 2] or held
+    return [word for _, word in sorted(rare, key=lambda one: one[0])[:MAX_WORDS]]
+
+
+def _documents_with_some(db: sqlite3.Connection, words: Words) -> list[int]:
+    """Their numbers, the best _MOST_DOCUMENTS: rarer words count more (BM25)."""
+    return [row for (row,) in db.execute(
+        "select rowid from in_documents where in_documents match ? order by rank limit ?",
+        (_any_of(words), _MOST_DOCUMENTS))]
+
+
+class _Found:
+    """A document and its best lines: score, number, line, page, and where in it the first word
+    is."""
+
+    def __init__(self, db: sqlite3.Connection, document: int, words: Words) -> None:
+        (self.name,) = db.execute("select name from documents where id = ?", (document,)
+                                  ).fetchone()
+        self.lines = []
+        for row, line, page, _ in _lines_with_any(db, words, document):
+            score, place = _score(line, words)
+            self.lines.append((score, row % _LINES, line, page, place))
+        self.lines.sort(key=lambda one: one[:2])
+        self.score = self.lines[0][0] if self.lines else (0, 0)
 
 
 def _lines_with_any(db: sqlite3.Connection, words: Words, document: int
@@ -248,11 +287,13 @@ def main(arguments: list[str]) -> int:
         print(f"The index can't be read just now ({error}); use: rg -i WORD /shared/text",
               file=sys.stderr)
         return 1
+    if found and not found[0].all_words:
+        print("No document holds all of these words. Those that hold the rarest of them:")
     for match in found:
         page = f"page {match.page}, " if match.page else ""
         print(f"{match.document}, {page}line {match.line}: {match.excerpt}")
     if not found:
-        print("No document holds all of these words. Try fewer words, or parts of them; "
+        print("No document holds any of these words. Try others, or parts of them; "
               "/shared/INDEX.md lists all documents.")
     return 0
 

@@ -129,7 +129,8 @@ def documents(customer: str) -> Response:
     return jsonify(_ask_customer(customer, "GET", "knowledge").json())
 
 
-@operation("GET", f"{_KNOWLEDGE}/search", "account", "Lines of documents with all words (?q=).")
+@operation("GET", f"{_KNOWLEDGE}/search", "account", "Lines of documents with all words, or else "
+           "with the rarest of them (?q=).")
 def search_knowledge(customer: str) -> Response:
     return jsonify(_ask_customer(customer, "GET", "knowledge", "search").json())
 

@@ -6,6 +6,7 @@ Everything is read before this process gives its rights up, and done without a f
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import resource
@@ -23,6 +24,7 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
 _SMALLEST = 60  # pixels a side: what is smaller is a logo, or a dot that tells who reads a mail
 _SMALL = 1_600  # pixels: what is narrower is enlarged, for its letters are small
 _LEAST_CONFIDENCE = 40  # percent: below it is what is seen in clouds
+_DOUBTFUL = 75  # percent: below it the page may stand on its head
 _DATA = Path("/usr/share/tesseract-ocr")
 
 
@@ -100,6 +102,19 @@ class Recogniser:
             raise Refused(Refusal.UNPACKS)
 
     def _read(self, grey: bytes, width: int, height: int, stride: int, dpi: int) -> str:
+        """Tesseract sees by itself that lines go up or down the page, and not on which end of it
+        they begin: what is doubtful is looked at upside down too."""
+        text, confidence = self._recognised(grey, width, height, stride, dpi)
+        if confidence < _DOUBTFUL:
+            turned = grey[::-1][stride - width:]  # what fills a row up now stands before it
+            with contextlib.suppress(TimeOver):
+                text, confidence = max((text, confidence), self._recognised(
+                    turned, width, height, stride, dpi), key=lambda one: one[1])
+        return text if confidence >= _LEAST_CONFIDENCE and text.strip() else ""
+
+    def _recognised(self, grey: bytes, width: int, height: int, stride: int, dpi: int
+                    ) -> tuple[str, int]:
+        """The text, and how sure it is, in percent. Raises TimeOver."""
         if self._until is None:
             self._until = time.monotonic() + SECONDS
             soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -112,8 +127,7 @@ class Recogniser:
         engine.SetSourceResolution(dpi)
         if not engine.Recognize(max(1, int(left * 1000))):
             raise TimeOver
-        text: str = engine.GetUTF8Text()
-        return text if engine.MeanTextConf() >= _LEAST_CONFIDENCE and text.strip() else ""
+        return engine.GetUTF8Text(), engine.MeanTextConf()
 
 
 def load(recogniser: Recogniser | None) -> Reader:

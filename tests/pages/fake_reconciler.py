@@ -155,7 +155,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 words = query.get("q", "").lower().split()
                 self._json({"matches": [
                     {"document": n, "line": number, "excerpt": line,
-                     "page": 12 if n.endswith(".md") else None}
+                     "page": 12 if n.endswith(".md") else None, "all_words": all(
+                         word in d["data"].decode(errors="replace").lower() for word in words)}
                     for n, d in sorted(known.items()) if d["state"] == "extracted"
                     for number, line in enumerate(
                         d["data"].decode(errors="replace").splitlines(), 1)

@@ -45,6 +45,7 @@ def test_it_is_accessible_and_fits(site, visit, reconciler, viewport, scheme):
     ann.shot(f"knowledge-{shape}", full=True)
     ann.page.get_by_label("Search in all documents").fill("kraken hours")
     expect(ann.page.locator("mark")).to_have_text(["Hours", "Kraken"])
+    expect(ann.page.locator("#matches")).to_contain_text("No document holds all of these words")
     expect(ann.page.locator(".excerpts li").first).to_have_text("Page 12 # Hours")
     assert ann.violations() == []
     ann.shot(f"knowledge-search-{shape}")

@@ -53,6 +53,14 @@ def test_a_picture_of_every_kind_is_read_and_says_that_it_was_one(read, kind):
         "The text of page 1 was recognised in a picture, and may hold mistakes.",)
 
 
+@pytest.mark.parametrize("turned", [90, 180, 270])
+def test_a_page_is_read_however_it_lay(read, turned):
+    lying = page(*LINES).rotate(turned, expand=True)
+    for name, data in (("a.png", saved("PNG", lying)), ("a.pdf", saved("PDF", lying))):
+        found = read(name, data)
+        assert all(line in found.text for line in LINES), (name, found.text)
+
+
 def test_a_scanned_pdf_is_read_page_by_page(read):
     seen: list[tuple[int, int]] = []
     found = read("a.pdf", saved("PDF", page(LINES[0]), page(LINES[1]), page(), resolution=150),

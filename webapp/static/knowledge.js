@@ -12,7 +12,8 @@ const TEXT = {
   by: (who) => t(" by {who}", { who }), name: t("Its name matches."), page: (n) => t("Page {n}", { n }), line: (n) => t("line {n}", { n }),
   found: (lines, documents) => t("{lines} in {documents}", {
     lines: many(lines, "{n} line", "{n} lines"), documents: many(documents, "{n} document", "{n} documents") }),
-  nothing: (words) => t("Nothing holds all of these words: {words}. Try fewer words, or another form of one.", { words }),
+  some: (words, told) => t("No document holds all of these words: {words}. The nearest: {told}", { words, told }),
+  nothing: (words) => t("Nothing holds any of these words: {words}. Try other words, or a part of one.", { words }),
   cut: t("Only the beginning is shown. Download the document to see all of it."),
   guessed: (encoding) => t("Its encoding was guessed: {encoding}. If words look wrong, say which one it is.", { encoding }),
   encoding: (name) => t("Encoding of {name}", { name }), unsaid: t("Find it out"), again: (name) => t("{name} was read again.", { name }),
@@ -269,7 +270,8 @@ async function search() {
   try {
     const { matches } = await send("GET", `${base}/search?q=${encodeURIComponent(words)}`, undefined, { signal: searching.signal });
     const byDocument = Map.groupBy ? Map.groupBy(matches, (m) => m.document) : grouped(matches);
-    const told = matches.length ? TEXT.found(matches.length, byDocument.size) : TEXT.nothing(words);
+    const lines = TEXT.found(matches.length, byDocument.size);
+    const told = !matches.length ? TEXT.nothing(words) : matches[0].all_words ? lines : TEXT.some(words, lines);
     part("found-status").textContent = told;
     part("matches").replaceChildren(element("li", { className: "quiet small" }, told),
       ...[...byDocument].map(([name, lines]) => found(name, lines, words)));
@@ -290,8 +292,11 @@ function found(name, lines, words) {
   return element("li", { className: "card" }, element("h3", {}, title),
     element("ul", { className: "excerpts" }, ...lines.map((match) => element("li", {},
       ...(match.page ? [element("span", { className: "quiet small" }, TEXT.page(match.page)), " "] : []),
-      ...(match.excerpt.startsWith(`Source: ${name}`) ? [TEXT.name] : marked(match.excerpt, words))))));
+      ...(match.excerpt.startsWith(`Source: ${name}`) ? [TEXT.name] : marked(match.excerpt, match.all_words ? words : telling(words)))))));
 }
+
+/** Of a question, the words that it was answered by. */
+const telling = (question) => question.replace(/[^\p{L}\p{N}\s]/gu, " ").split(/\s+/).filter((word) => word.length > 2).join(" ");
 
 /** The excerpt, with every word that was searched for marked. */
 function marked(text, words) {
