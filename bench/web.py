@@ -24,7 +24,7 @@ from sqlalchemy import update
 from bench.seed import Seeded, seed
 from state_repo.instance import Instance
 from state_repo.status import EmployeeStatus
-from tests.conftest import ROOT, free_ports, throwaway_postgres
+from tests.conftest import BROWSER, ROOT, free_ports, throwaway_postgres
 from tests.pages.conftest import CHROMIUM, LARGEST_PAINT
 
 CUSTOMERS = 1000
@@ -258,7 +258,7 @@ def paints(instance: Instance, seeded: Seeded) -> dict[str, float]:
     url = f"http://{instance.app_host}:{instance.ports['app']}/"
     found: dict[str, list[float]] = {}
     with sync_playwright() as player:
-        browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        browser = player.chromium.launch(executable_path=BROWSER, args=CHROMIUM)
         for _ in range(5):
             for name, cookie in (("landing page", ""), ("team", seeded.cookies["c0"])):
                 context = browser.new_context()

@@ -31,6 +31,8 @@ hypothesis.settings.load_profile("house")
 expect.set_options(timeout=15_000)
 
 ROOT = Path(__file__).resolve().parent.parent
+# Chromium without a window's parts: the same pages, measured side by side, in 0.72 of the time.
+BROWSER = "/usr/bin/chromium-headless-shell"
 
 
 def docker(*arguments: str) -> list[str]:

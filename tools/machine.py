@@ -27,7 +27,6 @@ PROGRAMS = {"git": "git", "iptables": "iptables", "mmdebstrap": "mmdebstrap",
             "dockerd": "docker.io", "setpriv": "util-linux", "ps": "procps",
             "bwrap": "bubblewrap", "mkfs.ext4": "e2fsprogs", "losetup": "mount", "ip": "iproute2",
             "tesseract": "tesseract-ocr"}
-TEST_PROGRAMS = {"dig": "bind9-dnsutils", "promtool": "prometheus", "chromium": "chromium"}
 
 
 def packages(extra: dict[str, str] | None = None) -> None:

@@ -40,7 +40,7 @@ def install(*, tests: bool = False) -> None:
     """Everything up to the images' parts; each step is skipped in no time when it is done."""
     with step("system packages"):
         machine.packages({"dig": "bind9-dnsutils", "pg_config": "postgresql",
-                          "chromium": "chromium"} if tests else None)
+                          "chromium-headless-shell": "chromium-headless-shell"} if tests else None)
     with step("Python environment"):
         wheels.environment(("requirements.txt", "requirements-dev.txt") if tests
                             else ("requirements.txt",))

@@ -19,7 +19,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from state_repo import changes
 from state_repo.documents import NetworkPool, OfferedModel, Platform, Resources
-from tests.conftest import ROOT, docker, new_instance, remove_all
+from tests.conftest import BROWSER, ROOT, docker, new_instance, remove_all
 from tests.e2e.house import ENGINEER, PASSWORD, House, until
 from tests.fake_provider import KEY, FakeProvider
 
@@ -69,7 +69,7 @@ def chromium_options(domain: str = "iw.localhost", authority: str | None = None)
                f"--host-resolver-rules=MAP *.{domain} 127.0.0.1"]
     if authority is not None:
         options.append(f"--ignore-certificate-errors-spki-list={_key_digest(authority)}")
-    return {"executable_path": "/usr/bin/chromium", "args": options}
+    return {"executable_path": BROWSER, "args": options}
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from state_repo.documents import Platform
 from state_repo.instance import Instance
 from state_repo.status import StatusStore
 from state_repo.store import Author, Store
-from tests.conftest import ROOT, free_ports
+from tests.conftest import BROWSER, ROOT, free_ports
 from tests.pages.fake_reconciler import FakeReconciler
 from tests.rows import put_employee
 from tools import catalogue, frontend
@@ -135,7 +135,7 @@ def reconciler(site: Site) -> Iterator[FakeReconciler]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as player:
-        made = player.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        made = player.chromium.launch(executable_path=BROWSER, args=CHROMIUM)
         yield made
         made.close()
 
