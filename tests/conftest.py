@@ -151,13 +151,13 @@ def pulumi() -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    with throwaway_postgres() as url:
+    with throwaway_postgres("fsync=off", "full_page_writes=off") as url:  # it survives no test
         yield url
 
 
 @contextmanager
-def throwaway_postgres() -> Iterator[str]:
-    """A throw-away PostgreSQL, as a user that is not root."""
+def throwaway_postgres(*settings: str) -> Iterator[str]:
+    """A throw-away PostgreSQL, as a user that is not root, with other settings than usual."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not found:
         pytest.fail("this test needs PostgreSQL: run it with `make test-parts`")
@@ -170,7 +170,8 @@ def throwaway_postgres() -> Iterator[str]:
     run = [*as_user, str(found[-1] / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "iw"]
     subprocess.run(run, check=True, capture_output=True, cwd="/")
     server = subprocess.Popen([*as_user, str(found[-1] / "postgres"), "-D", f"{folder}/data", "-p",
-                               str(port), "-k", str(folder), "-h", "127.0.0.1"], cwd="/",
+                               str(port), "-k", str(folder), "-h", "127.0.0.1",
+                               *(f"-c{setting}" for setting in settings)], cwd="/",
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     ready = [str(found[-1] / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     until = time.monotonic() + 20
