@@ -45,7 +45,7 @@ def jobs(instance: Instance) -> frozenset[str]:
 def rules() -> str:
     def alert(name: str, expr: str, wait: str, summary: str) -> dict[str, Any]:
         return {"alert": name, "expr": expr, "for": wait, "labels": {"severity": "page"},
-                "annotations": {"summary": summary}}
+                "annotations": {"summary": summary, "runbook": f"docs/runbooks/{name}.md"}}
     return _yaml({"groups": [{"name": "instantworker", "rules": [
         alert("EmployeeDown", 'probe_success{job="employee"} == 0', "2m",
               "Employee {{ $labels.instance }} of {{ $labels.customer }} does not answer."),
@@ -57,8 +57,7 @@ def rules() -> str:
         alert("LoopHalted", "reconciler_halted == 1", "1m",
               "A snapshot is held, or history was rewritten: an engineer must look (`iw status`)."),
         alert("NobodyWorks", "reconciler_workers == 0", "30s",
-              "No worker of the reconciler takes an Action: nothing is applied. Restart it "
-              "(`make down`, `make run`) and look into its log."),
+              "No worker of the reconciler takes an Action: nothing is applied."),
         alert("WorkerWedged", "reconciler_workers_wedged > 0", "1m",
               "A worker did not come back and holds a stack; `./iw status` and /healthz name it."),
         alert("QueueStuck", "reconciler_queue_oldest_seconds > 900", "1m",
@@ -71,8 +70,8 @@ def rules() -> str:
               "whose, and what can be restored."),
         alert("PartUnreachable", "reconciler_part_unreachable == 1", "2m",
               "{{ $labels.part }} can't be checked."),
-        alert("VolumeFilling", "reconciler_volume_bytes > 0.8 * on() group_left() "
-              "reconciler_volume_limit_bytes", "1m",
+        alert("VolumeFilling", "reconciler_volume_bytes > on() group_left() "
+              "(0.8 * reconciler_volume_limit_bytes)", "1m",
               "The files of {{ $labels.employee }} ({{ $labels.customer }}) are nearly at their "
               "limit. Nothing is lost yet."),
         alert("StackDegraded", 'reconciler_stack_info{health_status="Degraded"} == 1', "5m",

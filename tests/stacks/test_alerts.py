@@ -1,0 +1,101 @@
+"""Each alert fires for its cause and for nothing else, by Prometheus' own promtool; and whoever it
+wakes finds a runbook."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from operator_cli import billing, models, review, skills, upgrade  # noqa: F401 - add commands
+from operator_cli.commands import iw
+from stacks import monitoring_config
+from tests.conftest import ROOT
+
+RUNBOOKS = ROOT / "docs" / "runbooks"
+ALERTS = {rule["alert"]: rule for rule in
+          yaml.safe_load(monitoring_config.rules())["groups"][0]["rules"]}
+LIMIT = ("reconciler_volume_limit_bytes", "1000")
+VOLUME = 'reconciler_volume_bytes{employee="emp-a",customer="acme"}'
+# Each alert: the series and its value when all is well, and when it is not; and others it reads.
+CAUSES: dict[str, tuple[str, str, str, tuple[tuple[str, str], ...]]] = {
+    "EmployeeDown": ('probe_success{job="employee",instance="emp-a",customer="acme"}', "1", "0",
+                     ()),
+    "LoopDead": ('up{job="reconciler"}', "1", "0", ()),
+    "WebAppDown": ('up{job="webapp"}', "1", "0", ()),
+    "LoopHalted": ("reconciler_halted", "0", "1", ()),
+    "NobodyWorks": ("reconciler_workers", "1", "0", ()),
+    "WorkerWedged": ("reconciler_workers_wedged", "0", "1", ()),
+    "QueueStuck": ("reconciler_queue_oldest_seconds", "900", "901", ()),
+    "RolloutFailed": ("reconciler_rollout_failed", "0", "1", ()),
+    "FilesLost": ("reconciler_volumes_lost", "0", "1", ()),
+    "PartUnreachable": ('reconciler_part_unreachable{part="dns"}', "0", "1", ()),
+    "VolumeFilling": (VOLUME, "800", "801", (LIMIT,)),
+    "StackDegraded": ('reconciler_stack_info{customer="acme",health_status="Degraded"}', "0", "1",
+                      ())}
+
+
+def test_every_alert_has_its_cause_and_its_runbook():
+    assert set(CAUSES) == set(ALERTS)
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == {*ALERTS, "README"}
+    for name, rule in ALERTS.items():
+        assert (ROOT / rule["annotations"]["runbook"]) == RUNBOOKS / f"{name}.md"
+
+
+@pytest.mark.parametrize("name", sorted(ALERTS))
+def test_a_runbook_says_what_it_must_and_names_commands_that_exist(name):
+    text = (RUNBOOKS / f"{name}.md").read_text()
+    assert text.startswith(f"# {name}\n\n") and [line for line in text.splitlines()
+                                               if line.startswith("## ")] == [
+        "## Who notices", "## First look", "## Mend", "## It ends"]
+    for command in re.findall(r"`\./iw\s([^`]+)`", text):
+        verb, *rest = command.split()
+        assert verb in iw.commands, command
+        known = {option for parameter in iw.commands[verb].params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= known, command
+
+
+def seconds(text: str) -> int:
+    return int(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
+
+
+def asked() -> dict[str, Any]:
+    """What promtool is to find: silence while all is well and until an alert's time has passed,
+    then the alert."""
+    tests = []
+    for name, (series, well, ill, others) in CAUSES.items():
+        wait = seconds(ALERTS[name]["for"])
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', series))
+        expected = {"exp_labels": {"severity": "page", **labels}}
+        tests.append({
+            "interval": "10s",
+            "input_series": [
+                {"series": series, "values": f"{well}+0x60 {ill}+0x{wait // 10 + 30}"},
+                *({"series": other, "values": f"{value}+0x{wait // 10 + 100}"}
+                  for other, value in others)],
+            "alert_rule_test": [
+                {"eval_time": "600s", "alertname": name, "exp_alerts": []},
+                *([{"eval_time": f"{610 + wait - 10}s", "alertname": name, "exp_alerts": []}]
+                  if wait else []),
+                {"eval_time": f"{610 + wait + 10}s", "alertname": name, "exp_alerts": [expected]}]})
+    return {"rule_files": ["rules.yml"], "evaluation_interval": "10s", "tests": tests}
+
+
+@pytest.mark.parts
+def test_each_fires_for_its_cause_in_time(tmp_path: Path, images: dict[str, str]) -> None:
+    plain = yaml.safe_load(monitoring_config.rules())
+    for rule in plain["groups"][0]["rules"]:
+        del rule["annotations"]  # their words are for people
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(plain))
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(asked()))
+    (tmp_path / "real.yml").write_text(monitoring_config.rules())
+    for command in (("check", "rules", "/t/real.yml"), ("test", "rules", "/t/tests.yml")):
+        done = subprocess.run(
+            ["docker", "run", "--rm", "--network=none", "--volume", f"{tmp_path}:/t:ro",
+             "--entrypoint", "promtool", images["monitoring"].partition("@")[2],
+             *command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
