@@ -3,8 +3,8 @@
     python -m stacks.reader_server SOCKET     serves this descriptor; see `serve`
 
 The server sees no document. What it copies itself into gives up every right before it reads the
-first byte of one, and ends with it. Loading the readers anew for each would take 20 to 60 times as
-long as reading a short document (bench/reading.py).
+first byte of one, and ends with it. Loading the readers anew for each document took 0.24 s for a
+text and 0.50 s for a page of HTML (docs/benchmarks.md), far longer than reading it.
 """
 
 from __future__ import annotations
@@ -104,17 +104,18 @@ class ReaderServer:
         with self._lock:
             if self._idle is not None:
                 self._idle.cancel()
-            if self._process is not None and self._process.poll() is not None:
-                self._part()  # it was killed
-            if self._control is None:
-                self._start()
-            assert self._control is not None
-            socket.send_fds(self._control, [order], handles)
+            try:
+                socket.send_fds(self._control or self._start(), [order], handles)
+            except OSError:  # it was killed
+                if process := self._part():
+                    process.kill()
+                    process.wait()
+                socket.send_fds(self._start(), [order], handles)
             self._idle = threading.Timer(IDLE_S, self._rest)
             self._idle.daemon = True
             self._idle.start()
 
-    def _start(self) -> None:
+    def _start(self) -> socket.socket:
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its:
             # Started in ROOT to find this module. -B: writes no caches.
@@ -124,6 +125,7 @@ class ReaderServer:
                 cwd=ROOT, env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8",
                                "OMP_THREAD_LIMIT": "1"})
         self._control = mine
+        return mine
 
     def _part(self) -> subprocess.Popen[bytes] | None:
         process, self._process = self._process, None
