@@ -208,7 +208,9 @@ def test_search_wants_all_words_and_ignores_case(known: Knowledge) -> None:
         ("a.txt", 6, "Refunds take a week.")]
     assert [m.document for m in known.search("finance")] == ["a.txt", "a.txt", "b.txt"]
     assert known.search("große (")[0].line == 7  # a word, not a pattern
-    assert known.search("") == known.search("refund absent") == []
+    assert known.search("") == known.search("absent missing") == []
+    assert [(m.document, m.all_words) for m in known.search("refund absent")] == [
+        ("a.txt", False), ("a.txt", False)]
 
 
 @pytest.mark.parametrize("query", ["Müller", "mueller", "muller", "MÜLLER", "MUELLER",
