@@ -36,7 +36,7 @@ def main(documents: int) -> None:
               f"({made / documents * 1e3:.1f} ms each), "
               f"{Path(folder, FILE).stat().st_size / 1e6:.0f} MB", flush=True)
         asked(index, "1 to 3 words", lambda: pick.choices(known, weights, k=pick.randrange(1, 4)))
-        # Of which no document has all: usual ones, and one or two that tell documents apart.
+        # Of which no document has all: usual ones, and two that tell documents apart.
         asked(index, "a sentence of 8 words", lambda: [
             *pick.choices(known, weights, k=6), *pick.sample(known, 2)])
 

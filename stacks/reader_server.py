@@ -166,6 +166,7 @@ def serve(control: socket.socket) -> None:
     a socket, the line: what reads is ended when the line's other end is shut, and its exit code is
     sent there.
     """
+    load_modules(encodings)  # a codec is a module, imported when it is first named
     loaded: dict[str, Reader] = {}
     with selectors.DefaultSelector() as waiting:
         waiting.register(control, selectors.EVENT_READ)
@@ -173,11 +174,11 @@ def serve(control: socket.socket) -> None:
             for key, _ in waiting.select():
                 child: _Child | None = key.data
                 if child is None:
-                    order, handles, *_ = socket.recv_fds(control, _MOST_ORDER, 4)
-                    if not order:
+                    said, handles, *_ = socket.recv_fds(control, _MOST_ORDER, 4)
+                    if not said:
                         waiting.unregister(control)
                         continue
-                    child = _begin(order, handles, loaded)
+                    child = _begin(Order(*json.loads(said)), handles, loaded)
                     waiting.register(child.handle, selectors.EVENT_READ, child)
                     waiting.register(child.line, selectors.EVENT_READ, child)
                 elif child.has_ended:
@@ -189,11 +190,10 @@ def serve(control: socket.socket) -> None:
                     _end(child, waiting)
 
 
-def _begin(order: bytes, handles: list[int], loaded: dict[str, Reader]) -> _Child:
-    kind, uid, encoding, languages = json.loads(order)
-    if kind not in loaded:
+def _begin(order: Order, handles: list[int], loaded: dict[str, Reader]) -> _Child:
+    if order.kind not in loaded:
         with contextlib.suppress(Exception):  # who reads hears of it
-            loaded[kind] = kinds.load(kind)
+            loaded[order.kind] = kinds.load(order.kind)
             gc.collect()
             gc.freeze()  # what copies itself need not go through it
     document, text, notes, line = handles
@@ -204,8 +204,7 @@ def _begin(order: bytes, handles: list[int], loaded: dict[str, Reader]) -> _Chil
             for handle, place in ((document, 0), (text, 1), (notes, 2)):
                 os.dup2(handle, place)
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-            code = read(Order(kind, uid, encoding, languages),
-                        None if languages else loaded.get(kind))
+            code = read(order, None if order.languages else loaded.get(order.kind))
         finally:
             os._exit(code)
     for handle in (document, text, notes):
@@ -235,7 +234,6 @@ def read(order: Order, reader: Reader | None = None) -> int:
     # root's home), so everything is imported while we still may; then the rights go; and only then
     # is the first byte of the document read. Nothing can be imported after `confine`.
     reader = reader or kinds.load(order.kind, order.languages)
-    load_modules(encodings)  # a codec is a module, imported when it is first named
     notes = Notes(os.dup(2), order.encoding or None)
     with open(os.devnull, "wb") as nowhere:  # what libraries print is no note
         os.dup2(nowhere.fileno(), 2)

@@ -39,7 +39,7 @@ def environment(requirements: tuple[str, ...]) -> None:
     run([str(PYTHON), "-m", "pip", "install", *_LOCKED, f"--requirement={_UV_LOCK}"], HINT)
     install(locks, f"--python={PYTHON}")
     # What is imported is compiled and kept, now: the web app later runs as a user who can't write
-    # there. (All that there is would take ten times as long, and most of it never runs.)
+    # there. (Most of what else there is never runs.)
     run([str(PYTHON), "-c", "import webapp.background, webapp.server, reconciler.process"],
         "a package is broken: remove .venv, then run this again", cwd=ROOT)
     stamp.write_text(digest)

@@ -56,7 +56,8 @@ PARAMETERS: dict[str, tuple[str, Any]] = {
     "version": ("One of the document’s earlier versions, by its number.", 3),
     "address": ("Of a page of the web; without https:// it is added.",
                 "https://example.com/prices"),
-    "q": ("Words that a line has to contain, all of them.", "opening hours"),
+    "q": ("Words that a document has to hold, all of them; where none does, those with the rarest "
+          "come.", "opening hours"),
     "month": ("A month, in UTC; without it, this one.", "2026-11"),
     "limit": ("How many at most, 1 to 500.", 20),
     "after": ("Only events with a greater id: the last one that you have seen.", 0),
