@@ -77,10 +77,12 @@ class Gate:
     """An ASGI application around LiteLLM's. `keys`: the folder of grants; `inner_key`: LiteLLM's
     own, made at each start."""
 
-    def __init__(self, inner: App, keys: Path, ledger: Ledger, prices: dict[str, Price],
+    def __init__(self, inner: App | None, keys: Path, ledger: Ledger, prices: dict[str, Price],
                  inner_key: str, demos: frozenset[str] = frozenset()) -> None:
-        """`demos`: models that no provider is behind (`demo`)."""
-        self._inner, self._keys, self._ledger, self._demos = inner, keys, ledger, demos
+        """`inner`: LiteLLM's application; None where every model is one of `demos`, the models
+        that no provider is behind (`demo`)."""
+        self._inner = inner or demo.app
+        self._keys, self._ledger, self._demos = keys, ledger, demos
         self._prices, self._inner_key = prices, inner_key
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

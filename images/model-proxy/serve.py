@@ -1,4 +1,4 @@
-"""Starts the model proxy: LiteLLM behind the gate. Settings come from the environment, once."""
+"""Starts the model proxy: the gate, and LiteLLM behind it. Settings come from the environment, once."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ import time
 from itertools import count
 from pathlib import Path
 
+import uvicorn
+import yaml
+from gate import App, Gate, Price
+from ledger import Ledger, Unavailable
+
 INNER_KEY = f"sk-{secrets.token_urlsafe(32)}"
 CONFIG = os.environ.get("IW_CONFIG", "/etc/model_proxy/config.yaml")
-os.environ |= {"CONFIG_FILE_PATH": CONFIG, "LITELLM_MASTER_KEY": INNER_KEY,
-               "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR",
-               "DISABLE_ADMIN_UI": "True", "NO_DOCS": "True", "NO_REDOC": "True"}
-
-import uvicorn  # noqa: E402 - LiteLLM reads the environment when it is imported
-import yaml  # noqa: E402
-from gate import Gate, Price  # noqa: E402
-from ledger import Ledger, Unavailable  # noqa: E402
-from litellm.proxy.proxy_server import app  # noqa: E402
-
 DEMO = "openai/demo"
 SUMS_EVERY_S = 5
 KEEP_CALLS_S = 90 * 86400.0
@@ -43,6 +38,16 @@ def demos(config: str) -> frozenset[str]:
                      if model["litellm_params"]["model"] == DEMO)
 
 
+def litellm() -> App:
+    """LiteLLM's application. To load it takes seconds and some 350 MB, so that it is loaded only
+    where a provider is behind a model. It reads the environment when it is imported."""
+    os.environ |= {"CONFIG_FILE_PATH": CONFIG, "LITELLM_MASTER_KEY": INNER_KEY,
+                   "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR",
+                   "DISABLE_ADMIN_UI": "True", "NO_DOCS": "True", "NO_REDOC": "True"}
+    from litellm.proxy.proxy_server import app
+    return app
+
+
 async def tidy(ledger: Ledger) -> None:
     """Keeps the sums every SUMS_EVERY_S seconds, and ends and forgets old calls every minute."""
     for seconds in count(SUMS_EVERY_S, SUMS_EVERY_S):
@@ -56,22 +61,22 @@ async def tidy(ledger: Ledger) -> None:
             log.error("%s", error)
 
 
-async def main() -> None:
+async def main(inner: App | None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     ledger = Ledger(os.environ.get("IW_LEDGER", "/data/ledger.db"))
     lost = ledger.expire(time.time(), 0.0)  # nothing runs yet: whatever is open was cut off
     if lost:
         log.warning("%d calls were cut off by the last stop; they count in full", lost)
-    gate = Gate(app, Path(os.environ.get("IW_KEYS", "/etc/model_proxy/keys")), ledger,
+    gate = Gate(inner, Path(os.environ.get("IW_KEYS", "/etc/model_proxy/keys")), ledger,
                 prices(CONFIG), INNER_KEY, demos(CONFIG))
     server = uvicorn.Server(uvicorn.Config(
         gate, host=os.environ.get("IW_HOST", "127.0.0.1"), port=int(os.environ["IW_PORT"]),
         log_level="warning", access_log=False, proxy_headers=False, server_header=False,
-        timeout_graceful_shutdown=20))
+        lifespan="on" if inner else "off", timeout_graceful_shutdown=20))
     tidying = asyncio.create_task(tidy(ledger))
     await server.serve()
     tidying.cancel()
     ledger.close()
 
 
-asyncio.run(main())
+asyncio.run(main(litellm() if prices(CONFIG).keys() - demos(CONFIG) else None))

@@ -37,7 +37,8 @@ COST = 100 * 0.001 + 50 * 0.002
 class Proxy:
     """The container, with helpers to give keys and to call."""
 
-    def __init__(self, folder: Path, image: str, provider: FakeProvider) -> None:
+    def __init__(self, folder: Path, image: str, provider: FakeProvider,
+                 offered: dict[str, OfferedModel] = OFFERED) -> None:
         self.instance = new_instance(folder)
         self.name = f"{self.instance.prefix}-model-proxy"
         self.url = f"http://127.0.0.1:{self.instance.ports['model_proxy']}"
@@ -46,7 +47,7 @@ class Proxy:
         (self.instance.secrets_path / "provider-key").write_text(KEY)
         models = {name: m if m.model == "demo" else OfferedModel(
             m.model, m.secret, provider.url, m.input_usd_per_million, m.output_usd_per_million,
-            m.context_tokens, m.max_output_tokens) for name, m in OFFERED.items()}
+            m.context_tokens, m.max_output_tokens) for name, m in offered.items()}
         self.config = folder / "config.yaml"
         self.config.write_text(resolved(self.instance, config(Platform(images={}, models=models))))
         for made in (self.keys, self.data):
@@ -110,6 +111,13 @@ class Proxy:
         return self.spent(scope)[0]
 
 
+def shown(folder: Path) -> Path:
+    """The folder, with the rights that a container's own user needs to look into it."""
+    for parent in (folder, folder.parent):
+        parent.chmod(0o755)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def provider() -> Iterator[FakeProvider]:
     made = FakeProvider()
@@ -127,10 +135,7 @@ def _well_again(provider) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory, images, provider) -> Iterator[Proxy]:
-    folder = tmp_path_factory.mktemp("proxy")
-    for parent in (folder, folder.parent):
-        parent.chmod(0o755)
-    made = Proxy(folder, images["model-proxy"], provider)
+    made = Proxy(shown(tmp_path_factory.mktemp("proxy")), images["model-proxy"], provider)
     made.start()
     yield made
     docker("rm", "-f", made.name)
@@ -155,6 +160,21 @@ def test_the_demo_model_says_that_it_is_one_and_costs_nothing(proxy):
     assert said.startswith("This is the demo model")
     assert "[DONE]" in proxy.chat(key, model="demo", stream=True).text
     assert proxy.settled("employee:demo") == 0
+
+
+def test_where_no_provider_is_behind_any_model_litellm_is_not_loaded(
+        tmp_path_factory, images, provider):
+    made = Proxy(shown(tmp_path_factory.mktemp("alone")), images["model-proxy"], provider,
+                 {"default": OfferedModel()})
+    try:
+        made.start()
+        said = made.chat(made.key("alone")).json()["choices"][0]["message"]["content"]
+        assert said.startswith("This is the demo model")
+        (process,) = docker("inspect", "-f", "{{.State.Pid}}", made.name)
+        assert "pydantic" not in Path(f"/proc/{process}/maps").read_text()
+        assert made.settled("employee:alone") == 0
+    finally:
+        docker("rm", "-f", made.name)
 
 
 @pytest.mark.parametrize("fields, key, status", [
