@@ -1,4 +1,11 @@
-from operator_cli import billing, models, review, skills, upgrade  # noqa: F401 - add their commands
+from operator_cli import (  # noqa: F401 - add their commands
+    alerts,
+    billing,
+    models,
+    review,
+    skills,
+    upgrade,
+)
 from operator_cli.commands import iw
 
 iw(prog_name="iw")

@@ -25,6 +25,7 @@ from policies.documents import check_customer
 from state_repo import StateRepoError, changes
 from state_repo.documents import Employee, Resources
 from state_repo.instance import Instance, InstanceError, door_for
+from state_repo.parsing import DocumentError
 from state_repo.status import StatusStore, as_json
 from state_repo.store import Author, Store
 
@@ -299,8 +300,13 @@ def _status(obj: Context, customer: str | None) -> dict[str, Any]:
         # What nobody checks is Unknown, never Synced.
         for row in (*stacks, *employees):
             row["sync_status"] = row["health_status"] = "Unknown"
-    return {"commit": obj.store.head(), "observed": observed, "stacks": stacks,
-            "employees": employees, "last_receipt": as_json(newest[0]) if newest else None}
+    try:
+        told: int | None = len(obj.store.platform().alerts.receivers)
+    except DocumentError:  # the loop's row says so
+        told = None
+    return {"alert_receivers": told, "commit": obj.store.head(), "observed": observed,
+            "stacks": stacks, "employees": employees,
+            "last_receipt": as_json(newest[0]) if newest else None}
 
 
 def _employees_table(found: dict[str, Any]) -> Any:
@@ -329,6 +335,9 @@ def _print_status(found: dict[str, Any]) -> None:
                       '--role "Marketing assistant"')
     if found["last_receipt"]:
         console.print(f"\n[dim]Last receipt: {plain(_stages(found['last_receipt']))}[/]")
+    if found["alert_receivers"] == 0:
+        console.print("\n[yellow]Nobody is told when something breaks:[/] ./iw alert add email "
+                      "ADDRESS", soft_wrap=True)
 
 
 def _stages(r: dict[str, Any]) -> str:

@@ -45,6 +45,7 @@ def examine(instance: Instance, status: StatusStore) -> list[Finding]:
         lambda: _secrets(instance), lambda: _documents(instance),
         lambda: _reconciler(instance), lambda: _web(instance), lambda: _walls(instance),
         lambda: _swap(instance), lambda: _name(instance), lambda: _forge(instance),
+        lambda: _alerts(instance),
         lambda: _fleet(status)]
     findings = []
     for check in checks:
@@ -152,6 +153,22 @@ def _forge(instance: Instance) -> Iterator[Finding]:
     yield Finding("forge", "fail" if problem else "ok", problem or address.page,
                   "check the address, the network and the token's rights, put a new one by "
                   "IW_FORGE_TOKEN=… make run" if problem else "")
+
+
+def _alerts(instance: Instance) -> Iterator[Finding]:
+    alerts = Store(instance.state_repo_path).platform().alerts
+    named = {r.target for r in alerts.receivers if not r.email} | {
+        name for name in (alerts.heartbeat, alerts.mail and alerts.mail.secret) if name}
+    missing = sorted(n for n in named if not (instance.secrets_path / n).exists())
+    if missing:
+        yield Finding("alerts", "fail", f"these secrets are missing: {', '.join(missing)}",
+                      f"write them into {instance.secrets_path} (mode 0600), one line each")
+    elif not alerts.receivers:
+        yield Finding("alerts", "warn", "nobody is told when something breaks",
+                      "./iw alert add email ADDRESS, or slack, or webhook")
+    else:
+        yield Finding("alerts", "ok", f"{len(alerts.receivers)} are told" + (
+            "" if alerts.heartbeat else "; no heartbeat says that this machine lives"))
 
 
 def _secrets(instance: Instance) -> Iterator[Finding]:

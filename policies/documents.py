@@ -182,6 +182,16 @@ def check_platform(platform: Platform) -> list[Violation]:
     for twice in sorted({price for price in prices if prices.count(price) > 1}):
         found.append(Violation(platform.path, 0, "spec.plans", f"name {twice} more than once",
                                "give each plan a price of its own: a payment says its price"))
+    mail = platform.alerts.mail
+    for at, receiver in enumerate(platform.alerts.receivers):
+        if receiver.email and mail is None:
+            found.append(Violation(
+                platform.path, 0, f"spec.alerts.receivers[{at}]", "is told by e-mail, and there is "
+                "no mail server", "write spec.alerts.mail with server and from"))
+    if mail and bool(mail.user) != bool(mail.secret):
+        found.append(Violation(
+            platform.path, 0, "spec.alerts.mail", "names a user or a secret, and not both",
+            "write both, or none for a server that asks for no password"))
     if "default" not in platform.models:
         found.append(Violation(platform.path, 0, "spec.models", "has no model named default",
                                "name one of them default: who is hired uses it"))

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler import ReconcilerError, models
+from reconciler import ReconcilerError, alerts, models
 from reconciler.decide import Confirmed, stack_of
 from reconciler.loop import WORKERS, Reconciler
 from reconciler.probe import CHAT_PORT, thumbnail
@@ -85,6 +85,14 @@ class Answers:
         """One question to an offered model; see `models.ask`."""
         return models.ask(self._r.instance, self._r.store.platform(), name,
                           question or models.QUESTION)
+
+    def alerts(self) -> dict[str, Any]:
+        """See `alerts.state`."""
+        return alerts.state(self._r.instance, self._r.store.platform().alerts)
+
+    def test_alerts(self) -> list[dict[str, Any]]:
+        """See `alerts.test`."""
+        return alerts.test(self._r.instance, self._r.store.platform().alerts)
 
     def restore(self, employee: str | None, customer: str | None, source: Source) -> str:
         """Ends the hold on files that are gone; see `World.restore`.

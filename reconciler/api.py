@@ -76,6 +76,8 @@ class InternalApi:
             Rule("/v1/confirm", endpoint=self.confirm, methods=["POST"]),
             Rule("/v1/restore", endpoint=self.restore, methods=["POST"]),
             Rule("/v1/models/<name>/ask", endpoint=self.ask_model, methods=["POST"]),
+            Rule("/v1/alerts", endpoint=self.alerts, methods=["GET"]),
+            Rule("/v1/alerts/test", endpoint=self.test_alerts, methods=["POST"]),
         ])
 
     def metrics(self, request: Request) -> Response:
@@ -182,6 +184,12 @@ class InternalApi:
         if question is not None and not isinstance(question, str):
             raise BadRequest("question: some text")
         return as_json(self._answers.ask_model(name, question))
+
+    def alerts(self, request: Request) -> Response:
+        return as_json(self._answers.alerts())
+
+    def test_alerts(self, request: Request) -> Response:
+        return as_json(self._answers.test_alerts())
 
     def wsgi(self, rules: Map, doors: Doors | None = None) -> Callable[..., Any]:
         @Request.application

@@ -6,7 +6,14 @@ from typing import Any
 
 import yaml
 
+from stacks.secret_files import given_reference
+from state_repo.documents import AlertReceiver, Alerts, MailServer
 from state_repo.instance import Instance
+
+MAIL_PASSWORD = "mail-password"  # a file beside alertmanager.yml, where mail has a user
+WATCHDOG = "Watchdog"  # fires always; its notification is the heartbeat
+TEST = "Test"  # `iw alert test`: told at once, each by itself
+NOBODY, HEARTBEAT = "nobody", "heartbeat"
 
 
 def _local(instance: Instance, port: str) -> str:
@@ -16,21 +23,30 @@ def _local(instance: Instance, port: str) -> str:
 def prometheus(instance: Instance) -> str:
     def job(name: str, *targets: str) -> dict[str, Any]:
         return {"job_name": name, "static_configs": [{"targets": list(targets)}]}
-    probe = {
-        "job_name": "employee", "metrics_path": "/probe", "params": {"module": ["http"]},
-        "http_sd_configs": [{"url": f"http://{_local(instance, 'reconciler')}/targets",
-                             "refresh_interval": "5s"}],
-        "relabel_configs": [
-            {"source_labels": ["__address__"], "target_label": "__param_target"},
-            {"source_labels": ["employee"], "target_label": "instance"},
-            {"target_label": "__address__", "replacement": _local(instance, "blackbox")}]}
+    def probe(name: str, module: str, of_each: str, **found_by: Any) -> dict[str, Any]:
+        return {"job_name": name, "metrics_path": "/probe", "params": {"module": [module]},
+                **found_by, "relabel_configs": [
+                    {"source_labels": ["__address__"], "target_label": "__param_target"},
+                    {"source_labels": [of_each], "target_label": "instance"},
+                    {"target_label": "__address__", "replacement": _local(instance, "blackbox")}]}
+    employees = [{"url": f"http://{_local(instance, 'reconciler')}/targets",
+                  "refresh_interval": "5s"}]
+    scheme = instance.app_url.partition(":")[0]
+    edge = f"{scheme}://{instance.edge_address}:{instance.ports['edge']}/healthz"
+    proxy = f"http://{_local(instance, 'model_proxy')}/healthz"
     return _yaml({
         "global": {"scrape_interval": "10s", "evaluation_interval": "10s"},
         "rule_files": ["/etc/monitoring/rules.yml"],
         "alerting": {"alertmanagers": [
             {"static_configs": [{"targets": [_local(instance, "alertmanager")]}]}]},
         "scrape_configs": [
-            probe, job("reconciler", _local(instance, "reconciler")),
+            probe("employee", "http", "employee", http_sd_configs=employees),
+            probe("edge", "edge", "part", static_configs=[
+                {"targets": [edge], "labels": {"part": "edge"}}]),
+            probe("model-proxy", "http", "part", static_configs=[
+                {"targets": [proxy], "labels": {"part": "model-proxy"}}]),
+            job("alertmanager", _local(instance, "alertmanager")),
+            job("reconciler", _local(instance, "reconciler")),
             job("webapp", _local(instance, "app")),
             job("node", _local(instance, "node_exporter")),
             job("prometheus", _local(instance, "prometheus"))]})
@@ -54,6 +70,12 @@ def rules() -> str:
         alert("WebAppDown", 'up{job="webapp"} == 0', "1m",
               "The web app does not answer: no page is shown, and the edge lets nobody in. See its "
               "log, and `iw doctor`."),
+        alert("PartDown", 'probe_success{job=~"edge|model-proxy"} == 0', "1m",
+              "The {{ $labels.part }} does not answer: without the edge nobody reaches any page, "
+              "without the model proxy no employee can think."),
+        alert("AlertsNotDelivered", "increase(alertmanager_notifications_failed_total[10m]) > 0",
+              "0s", "Alerts by {{ $labels.integration }} do not arrive: `./iw alert test` says "
+              "why."),
         alert("LoopHalted", "reconciler_halted == 1", "1m",
               "A snapshot is held, or history was rewritten: an engineer must look (`iw status`)."),
         alert("NobodyWorks", "reconciler_workers == 0", "30s",
@@ -76,18 +98,82 @@ def rules() -> str:
               "limit. Nothing is lost yet."),
         alert("StackDegraded", 'reconciler_stack_info{health_status="Degraded"} == 1', "5m",
               "Stack {{ $labels.customer }} is degraded. See `iw status`."),
+        alert(WATCHDOG, "vector(1)", "0s", "Nothing is wrong: this one fires always, and its "
+              "notification is the heartbeat that says that alerts work.") | {
+                  "labels": {"severity": "none"}},
     ]}]})
 
 
-def alertmanager() -> str:
-    """Keeps and groups alerts; where they are sent is for the operator to add."""
-    return _yaml({"route": {"receiver": "log", "group_by": ["alertname"]},
-                  "receivers": [{"name": "log"}]})
+def alertmanager(alerts: Alerts) -> dict[str, str]:
+    """By name, the files of Alertmanager: everybody is told of everything, once for each kind of
+    alert, and again when it has ended; who can't be reached keeps nobody else waiting."""
+    files, mail = {}, alerts.mail
+    if mail and mail.secret:
+        files[MAIL_PASSWORD] = given_reference(mail.secret)
+    receivers = [{"name": receiver_name(at), **_receiver(one)}
+                 for at, one in enumerate(alerts.receivers)]
+    everybody = [{"receiver": one["name"], "continue": True} for one in receivers]
+    if alerts.heartbeat:
+        receivers.append({"name": HEARTBEAT, "webhook_configs": [
+            {"url": given_reference(alerts.heartbeat), "send_resolved": False}]})
+    return files | {"alertmanager.yml": _yaml({
+        **({"global": _mail(mail)} if mail else {}),
+        "route": {
+            "receiver": NOBODY, "group_by": ["alertname"], "group_wait": "10s",
+            "group_interval": "1m", "repeat_interval": f"{round(alerts.repeat_hours * 3600)}s",
+            "routes": [
+                {"receiver": HEARTBEAT if alerts.heartbeat else NOBODY,
+                 "matchers": [f'alertname="{WATCHDOG}"'], "group_wait": "0s",
+                 "repeat_interval": "1m"},
+                {"receiver": NOBODY, "matchers": [f'alertname="{TEST}"'], "group_by": ["..."],
+                 "group_wait": "0s", "routes": everybody},
+                *everybody]},
+        "receivers": [{"name": NOBODY}, *receivers]})}
 
 
-def blackbox() -> str:
-    return _yaml({"modules": {"http": {"prober": "http", "timeout": "5s", "http": {
-        "preferred_ip_protocol": "ip4", "follow_redirects": False}}}})
+def receiver_name(at: int) -> str:
+    """What Alertmanager calls the receiver at this place of platform.yaml."""
+    return f"receiver-{at}"
+
+
+# What a person reads at night: which, of whom, since when, and where to look.
+_LINE = ('{{ .Annotations.summary }}{{ "\\n" }}since {{ .StartsAt.UTC.Format "2006-01-02 15:04:05" '
+         '}} UTC{{ if .Annotations.runbook }}, runbook: {{ .Annotations.runbook }}{{ end }}'
+         '{{ "\\n\\n" }}')
+_TEXT = ("{{ range .Alerts.Firing }}" + _LINE + "{{ end }}{{ range .Alerts.Resolved }}ended: "
+         + _LINE + "{{ end }}")
+_TITLE = ('{{ if eq .Status "firing" }}{{ .GroupLabels.alertname }} ({{ len .Alerts.Firing }})'
+          "{{ else }}ended: {{ .GroupLabels.alertname }}{{ end }}")
+
+
+def _receiver(told: AlertReceiver) -> dict[str, Any]:
+    if told.email:
+        return {"email_configs": [{
+            "to": told.email, "send_resolved": True, "html": "", "text": _TEXT,
+            "headers": {"Subject": f"[InstantWorker] {_TITLE}"}}]}
+    url = given_reference(told.target)
+    if told.slack:
+        return {"slack_configs": [{
+            "api_url": url, "send_resolved": True, "title": _TITLE, "title_link": "",
+            "text": _TEXT, "fallback": _TITLE}]}
+    return {"webhook_configs": [{"url": url, "send_resolved": True}]}
+
+
+def _mail(mail: MailServer) -> dict[str, Any]:
+    password = {"smtp_auth_username": mail.user, "smtp_auth_password_file":
+                f"/etc/monitoring/{MAIL_PASSWORD}"} if mail.user else {}
+    return {"smtp_smarthost": mail.server, "smtp_from": mail.sender, "smtp_require_tls": mail.tls,
+            **password}
+
+
+def blackbox(instance: Instance) -> str:
+    """`edge`: asked by the dashboard's name, through to the web app, by whatever certificate."""
+    def module(**more: Any) -> dict[str, Any]:
+        return {"prober": "http", "timeout": "5s", "http": {
+            "preferred_ip_protocol": "ip4", "follow_redirects": False, **more}}
+    return _yaml({"modules": {"http": module(), "edge": module(
+        headers={"Host": instance.app_host},
+        tls_config={"server_name": instance.app_host, "insecure_skip_verify": True})}})
 
 
 def _yaml(value: Any) -> str:

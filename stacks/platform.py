@@ -60,8 +60,9 @@ def config_files(instance: Instance, platform: Platform) -> dict[str, Files]:
         "model-proxy": {"config/model_proxy/config.yaml": model_proxy.config(platform)},
         "prometheus": {"config/prometheus/prometheus.yml": monitoring_config.prometheus(instance),
                        "config/prometheus/rules.yml": monitoring_config.rules()},
-        "alertmanager": {"config/alertmanager/alertmanager.yml": monitoring_config.alertmanager()},
-        "blackbox": {"config/blackbox/blackbox.yml": monitoring_config.blackbox()},
+        "alertmanager": {f"config/alertmanager/{name}": content for name, content in
+                         monitoring_config.alertmanager(platform.alerts).items()},
+        "blackbox": {"config/blackbox/blackbox.yml": monitoring_config.blackbox(instance)},
     }
 
 
@@ -118,7 +119,7 @@ def _monitoring(instance: Instance, platform: Platform, files: dict[str, Files])
 def _health(instance: Instance, part: str) -> docker.ContainerHealthcheckArgs:
     """Docker's own check. No image has curl: bash speaks enough HTTP."""
     port, path, wanted = _HEALTH[part]
-    host = "127.0.0.1" if part != "edge" or instance.bind in ("0.0.0.0", "::") else instance.bind
+    host = instance.edge_address if part == "edge" else "127.0.0.1"
     ask = (f"exec 3<>/dev/tcp/{host}/{instance.ports[port]} && "
            f"printf 'GET {path} HTTP/1.0\\r\\nHost: {host}\\r\\n\\r\\n' >&3 && "
            f"read -r -t 4 _ status _ <&3 && [[ $status == {wanted} ]]")

@@ -346,6 +346,50 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertReceiver:
+    """Who is told when something breaks; exactly one is set. `email`: an address. `webhook` and
+    `slack`: the file in the secrets' folder that holds the URL, since who knows it can post."""
+
+    email: str | None = None
+    webhook: str | None = None
+    slack: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return "email" if self.email else "webhook" if self.webhook else "slack"
+
+    @property
+    def target(self) -> str:
+        """The address, or the name of the secret."""
+        return self.email or self.webhook or self.slack or ""
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """By which alerts are mailed. `server`: host:port; port 465 speaks TLS from the first byte,
+    any other must offer STARTTLS unless `tls` is False. `secret`: the file with the password of
+    `user`."""
+
+    server: str
+    sender: str
+    user: str | None = None
+    secret: str | None = None
+    tls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """`heartbeat`: the secret file with a URL that is called each minute while Prometheus and
+    Alertmanager live; whoever watches it alerts when it stops. `repeat_hours`: how often an alert
+    that lasts is told again."""
+
+    receivers: tuple[AlertReceiver, ...] = ()
+    mail: MailServer | None = None
+    heartbeat: str | None = None
+    repeat_hours: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
 class Platform:
     """`images`: by part (employee, model-proxy, edge, dns, monitoring), each by digest.
     `models`: what is offered, by the name that employees use. `plans`: what can be bought, by id,
@@ -366,6 +410,7 @@ class Platform:
     plans: dict[str, Plan] = field(default_factory=dict)
     billing: Billing = field(default_factory=Billing)
     review: Review = field(default_factory=Review)
+    alerts: Alerts = field(default_factory=Alerts)
     warm_per_customer: int = 0
     grace_days: int = 14
     freeze: Freeze | None = None

@@ -145,6 +145,11 @@ class Instance:
                           self.state_remote) if kind else None
 
     @property
+    def edge_address(self) -> str:
+        """Where this machine itself reaches the edge."""
+        return "127.0.0.1" if self.bind in ("0.0.0.0", "::") else self.bind
+
+    @property
     def app_host(self) -> str:
         return f"app.{self.domain}"
 

@@ -22,6 +22,8 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from state_repo import StateRepoError
 from state_repo.documents import (
     API_VERSION,
+    AlertReceiver,
+    Alerts,
     Billing,
     Brakes,
     Customer,
@@ -32,6 +34,7 @@ from state_repo.documents import (
     IgnoredDifference,
     Lesson,
     Limits,
+    MailServer,
     Model,
     NetworkPool,
     OfferedModel,
@@ -422,6 +425,27 @@ _PARTS: dict[str, type[Any]] = {
     "storage": Storage, "billing": Billing, "review": Review}
 
 
+def _alerts(values: dict[str, Any]) -> Alerts:
+    given = dict(values)
+    if "mail" in given:
+        mail = dict(given["mail"])
+        given["mail"] = _build(MailServer, mail | {"sender": mail.pop("from")})
+    return _build(Alerts, given | {"receivers": tuple(
+        _build(AlertReceiver, one) for one in given.get("receivers", ()))})
+
+
+def _plain_alerts(alerts: Alerts) -> dict[str, Any]:
+    def given(x: AlertReceiver | MailServer) -> dict[str, Any]:
+        return {name: value for name, value in _values(x).items() if value is not None}
+    found: dict[str, Any] = {"repeatHours": alerts.repeat_hours}
+    if alerts.receivers:
+        found["receivers"] = [given(one) for one in alerts.receivers]
+    if alerts.mail:
+        mail = given(alerts.mail)
+        found["mail"] = {"server": mail.pop("server"), "from": mail.pop("sender"), **mail}
+    return found | ({"heartbeat": alerts.heartbeat} if alerts.heartbeat else {})
+
+
 def _platform(values: dict[str, Any]) -> Platform:
     spec = dict(values["spec"])
     parts: dict[str, Any] = {"images": dict(spec["images"]), "defaults": _build(
@@ -431,6 +455,7 @@ def _platform(values: dict[str, Any]) -> Platform:
     for name, build in (("models", partial(_build, OfferedModel)), ("plans", _plan)):
         if name in spec:
             parts[name] = {key: build(given) for key, given in spec[name].items()}
+    parts["alerts"] = _alerts(spec.get("alerts", {}))
     parts["ignore_differences"] = tuple(
         _build(IgnoredDifference, given) for given in spec.pop("ignoreDifferences", ()))
     if "ocrLanguages" in spec:
@@ -448,6 +473,7 @@ def _plain_platform(p: Platform) -> dict[str, Any]:
         "sleep": _values(p.sleep), "storage": _values(p.storage),
         "plans": {name: _plain_plan(plan) for name, plan in p.plans.items()},
         "billing": _values(p.billing), "review": _values(p.review),
+        "alerts": _plain_alerts(p.alerts),
         "warmPerCustomer": p.warm_per_customer, "graceDays": p.grace_days,
         "ocrLanguages": list(p.ocr_languages),
         **_plain_freeze(p.freeze), **_plain_ignored(p.ignore_differences)}}

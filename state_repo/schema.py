@@ -14,6 +14,7 @@ from typing import Any
 from state_repo.documents import (
     API_VERSION,
     TOOLS,
+    Alerts,
     Model,
     OfferedModel,
     Plan,
@@ -170,6 +171,35 @@ def _plan() -> dict[str, Any]:
     }, ("title", "amount"))
 
 
+def _alerts() -> dict[str, Any]:
+    given = Alerts()
+    address = {"type": "string", "maxLength": 254, "pattern": "^[^@\\s<>]+@[^@\\s<>]+$"}
+    secret = ID | {"maxLength": 64}
+    url = "The secret file with the URL: whoever knows it can post."
+    return _object({
+        "receivers": {"type": "array", "maxItems": 20, "uniqueItems": True, "items": _object({
+            "email": address | {"description": "An address; wants `mail`."},
+            "webhook": secret | {"description": url},
+            "slack": secret | {"description": f"{url} Slack's incoming webhook, or alike."},
+        }) | {"minProperties": 1, "maxProperties": 1}, "description":
+            "Who is told when something breaks; one of email, webhook and slack each."},
+        "mail": _object({
+            "server": {"type": "string", "maxLength": 260,
+                       "pattern": "^([A-Za-z0-9.-]+|\\[[0-9a-fA-F:]+\\]):[0-9]{1,5}$",
+                       "description": "host:port; 465 is TLS from the first byte."},
+            "from": address | {"description": "The sender's address."},
+            "user": NAME,
+            "secret": secret | {"description": "The secret file with the user's password."},
+            "tls": {"type": "boolean", "default": True, "description":
+                    "false: also to a server that offers no STARTTLS."},
+        }, ("server", "from")),
+        "heartbeat": secret | {"description":
+                               "The secret file with a URL that is called each minute while the "
+                               "alerts themselves work; whoever watches it notices when not."},
+        "repeatHours": _number(given.repeat_hours, 0.1, 168, "Until an alert is told again."),
+    })
+
+
 def _platform() -> dict[str, Any]:
     given = Platform(images={})
     pool, limits, brakes, dns = given.network, given.limits, given.brakes, given.dns
@@ -222,6 +252,7 @@ def _platform() -> dict[str, Any]:
                              "description": "true: main itself takes pushes."},
             "approvals": _number(given.review.approvals, 0, 5, "Engineers who must agree."),
         }),
+        "alerts": _alerts(),
         "warmPerCustomer": _number(given.warm_per_customer, 0, 10,
                                    "Blanks kept ready while seats are free."),
         "graceDays": _number(given.grace_days, 0, 3650,

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
+from werkzeug.routing import Rule
 
 from state_repo.database import engine_for
 from state_repo.documents import NetworkPool, Platform, Resources
@@ -38,6 +40,22 @@ BROWSER = "/usr/bin/chromium-headless-shell"
 def docker(*arguments: str) -> list[str]:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False,
                           errors="replace").stdout.split()
+
+
+def _compile_addresses_once() -> None:
+    """werkzeug compiles what builds each address, twice, for every app that is made: most of what
+    an app of tests takes. It depends on the rule alone."""
+    compile_it, known = Rule._compile_builder, {}
+
+    def once(self: Rule, append_unknown: bool = True) -> Any:
+        key = self.rule, tuple(self._trace), repr(self.defaults), append_unknown
+        if key not in known:
+            known[key] = compile_it(self, append_unknown)
+        return known[key]
+    Rule._compile_builder = once  # type: ignore[method-assign]
+
+
+_compile_addresses_once()
 
 
 def free_ports() -> dict[str, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 _LOWEST, _USUAL_RANGE = 10_240, "32768 60999"
@@ -36,9 +37,8 @@ def free_ports(names: Iterable[str], wanted: dict[str, int] | None = None,
 
 
 def _bind(held: list[socket.socket], wanted: int, which: int, of: int) -> int:
-    for number in ([wanted] if wanted else []) + [
-            random.SystemRandom().randrange(_LOWEST + which, _highest(), of)
-            for _ in range(_TRIES)]:
+    choose, ours = random.SystemRandom().choice, range(_LOWEST + which, _highest(), of)
+    for number in chain([wanted] if wanted else [], (choose(ours) for _ in range(_TRIES))):
         probe = socket.socket()
         try:
             probe.bind(("127.0.0.1", number))

@@ -117,9 +117,9 @@ def _wait_for_platform(instance: Instance) -> None:
 def _edge_answers(instance: Instance) -> bool:
     """Asked as a browser would: by the dashboard's name, in https where the edge speaks it (then
     by the authority that the edge itself made)."""
-    address = "127.0.0.1" if instance.bind == "0.0.0.0" else instance.bind
     connection = http.client.HTTPConnection(instance.app_host, instance.ports["edge"], timeout=2)
-    connection.sock = socket.create_connection((address, instance.ports["edge"]), timeout=2)
+    connection.sock = socket.create_connection((instance.edge_address, instance.ports["edge"]),
+                                               timeout=2)
     if instance.app_url.startswith("https:"):
         authority = instance.data / "data/edge/caddy/pki/authorities/local/root.crt"
         trust = ssl.create_default_context(cafile=str(authority))

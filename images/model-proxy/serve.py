@@ -1,4 +1,4 @@
-"""Starts the model proxy: the gate, and LiteLLM behind it. Settings come from the environment, once."""
+"""Starts the model proxy: the gate, and LiteLLM behind it. Settings: the environment, once."""
 
 from __future__ import annotations
 

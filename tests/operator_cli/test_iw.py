@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from operator_cli import review, upgrade  # noqa: F401 - add their commands
+from operator_cli import alerts, review, upgrade  # noqa: F401 - add their commands
 from operator_cli.commands import iw
 from operator_cli.output import brief, plain, word
 from state_repo import changes
-from state_repo.documents import Platform
+from state_repo.documents import AlertReceiver, Alerts, MailServer, Platform
 from state_repo.instance import Instance
 from state_repo.status import StatusStore
 from state_repo.store import Author, Store
@@ -114,6 +114,46 @@ def test_billing_says_what_is_so_without_the_web_app(data):
     done = run(data, "billing", "reconcile")
     assert done.exit_code == 0 and "0 subscriptions compared" in done.output
     assert run(data, "billing", "list", "--json").output.strip() == "[]"
+
+
+def test_who_is_told_of_alerts_is_a_commit_and_where_to_post_a_secret(data):
+    def told():
+        return Store(Instance.load(data).state_repo_path).platform().alerts
+    assert "Nobody is told when something breaks" in run(data, "status").output
+    done = run(data, "alert", "add", "email", "night@iw.test")
+    assert done.exit_code == 1 and "iw alert mail" in done.output and told() == Alerts()
+    done = run(data, "alert", "mail", "mail.iw.test:587", "--from", "alerts@iw.test", "--user",
+               "iw", text="pass word\n")
+    assert done.exit_code == 0, done.output
+    assert run(data, "alert", "add", "email", "night@iw.test").exit_code == 0
+    done = run(data, "alert", "add", "slack", "https://hooks.iw.test/T0/B0")
+    assert done.exit_code == 2 and "a shell's history keeps it" in done.output.replace("\n", " ")
+    done = run(data, "alert", "add", "slack", text="hooks.iw.test\n")
+    assert done.exit_code == 1 and "begins with https://" in done.output
+    for url in ("https://hooks.iw.test/T0/B0", "https://hooks.iw.test/T1/B1"):
+        assert run(data, "alert", "add", "slack", text=f"{url}\n").exit_code == 0
+    assert run(data, "alert", "heartbeat", text="https://beat.iw.test/1\n").exit_code == 0
+    assert told() == Alerts(
+        (AlertReceiver(email="night@iw.test"), AlertReceiver(slack="alert-slack"),
+         AlertReceiver(slack="alert-slack-2")),
+        MailServer("mail.iw.test:587", "alerts@iw.test", "iw", "alert-mail"), "alert-heartbeat")
+    kept = {path.name: path.read_text() for path in (data / "secrets").glob("alert-*")}
+    assert kept == {"alert-mail": "pass word", "alert-slack": "https://hooks.iw.test/T0/B0",
+                    "alert-slack-2": "https://hooks.iw.test/T1/B1",
+                    "alert-heartbeat": "https://beat.iw.test/1"}
+    assert not any("hooks" in path.read_text() for path in data.rglob("platform.yaml"))
+    assert "Nobody is told" not in run(data, "status").output
+    (found,) = (f for f in json.loads(run(data, "doctor", "--json").output)
+                if f["name"] == "alerts")
+    assert found["result"] == "ok" and found["found"] == "3 are told"
+    (data / "secrets" / "alert-slack-2").unlink()
+    (found,) = (f for f in json.loads(run(data, "doctor", "--json").output)
+                if f["name"] == "alerts")
+    assert found["result"] == "fail" and "alert-slack-2" in found["found"]
+    assert "nobody is told at x" in run(data, "alert", "remove", "x").output
+    assert run(data, "alert", "remove", "alert-slack-2").exit_code == 0
+    assert run(data, "alert", "heartbeat", "--off").exit_code == 0
+    assert len(told().receivers) == 2 and told().heartbeat is None
 
 
 def test_a_freeze_is_a_commit_with_a_reason_and_an_end(data):

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from policies.documents import check_customer, check_platform
 from state_repo.documents import (
+    AlertReceiver,
+    Alerts,
     Customer,
     Employee,
+    MailServer,
     Model,
     NetworkPool,
     Plan,
@@ -111,6 +114,13 @@ def test_the_seat_limit_holds_for_any_number(seats, working, retired):
     view = replace(GOOD, customer=replace(ACME, max_employees=seats),
                    employees={e.id: e for e in people})
     assert bool(check_customer(view)) is (working > seats)
+
+
+@pytest.mark.parametrize("alerts, says", [
+    (Alerts((AlertReceiver(email="a@iw.test"),)), "write spec.alerts.mail"),
+    (Alerts(mail=MailServer("mail.iw.test:25", "b@iw.test", user="iw")), "write both")])
+def test_alerts_by_mail_have_a_server(alerts, says):
+    assert any(says in str(v) for v in check_platform(replace(PLATFORM, alerts=alerts)))
 
 
 @pytest.mark.parametrize(("network", "says"), [

@@ -11,9 +11,17 @@ from typing import Any
 import pytest
 import yaml
 
-from operator_cli import billing, models, review, skills, upgrade  # noqa: F401 - add commands
+from operator_cli import (  # noqa: F401 - add commands
+    alerts,
+    billing,
+    models,
+    review,
+    skills,
+    upgrade,
+)
 from operator_cli.commands import iw
 from stacks import monitoring_config
+from stacks.monitoring_config import WATCHDOG
 from tests.conftest import ROOT
 
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -27,6 +35,9 @@ CAUSES: dict[str, tuple[str, str, str, tuple[tuple[str, str], ...]]] = {
                      ()),
     "LoopDead": ('up{job="reconciler"}', "1", "0", ()),
     "WebAppDown": ('up{job="webapp"}', "1", "0", ()),
+    "PartDown": ('probe_success{job="edge",part="edge"}', "1", "0", ()),
+    "AlertsNotDelivered": ('alertmanager_notifications_failed_total{integration="email"}', "0", "1",
+                           ()),
     "LoopHalted": ("reconciler_halted", "0", "1", ()),
     "NobodyWorks": ("reconciler_workers", "1", "0", ()),
     "WorkerWedged": ("reconciler_workers_wedged", "0", "1", ()),
@@ -40,7 +51,7 @@ CAUSES: dict[str, tuple[str, str, str, tuple[tuple[str, str], ...]]] = {
 
 
 def test_every_alert_has_its_cause_and_its_runbook():
-    assert set(CAUSES) == set(ALERTS)
+    assert {*CAUSES, WATCHDOG} == set(ALERTS)
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == {*ALERTS, "README"}
     for name, rule in ALERTS.items():
         assert (ROOT / rule["annotations"]["runbook"]) == RUNBOOKS / f"{name}.md"
@@ -82,6 +93,9 @@ def asked() -> dict[str, Any]:
                 *([{"eval_time": f"{610 + wait - 10}s", "alertname": name, "exp_alerts": []}]
                   if wait else []),
                 {"eval_time": f"{610 + wait + 10}s", "alertname": name, "exp_alerts": [expected]}]})
+    always = {"eval_time": "10s", "alertname": WATCHDOG,
+              "exp_alerts": [{"exp_labels": {"severity": "none"}}]}
+    tests.append({"interval": "10s", "alert_rule_test": [always]})
     return {"rule_files": ["rules.yml"], "evaluation_interval": "10s", "tests": tests}
 
 

@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state_repo.documents import (
+    AlertReceiver,
+    Alerts,
     Billing,
     Customer,
     Employee,
     Freeze,
     IgnoredDifference,
+    MailServer,
     Model,
     Plan,
     PlanLimits,
@@ -54,15 +57,33 @@ def test_an_employee_is_read_as_it_was_written(employee):
     assert dump(parse(text, employee.path)) == text
 
 
+ALERTS = Alerts((AlertReceiver(email="a@iw.test"), AlertReceiver(slack="alert-slack")), MailServer(
+    "mail.iw.test:587", "alerts@iw.test", "iw", "alert-mail", tls=False), "alert-heartbeat", 0.5)
+
+
 def test_customer_and_platform_are_read_as_they_were_written():
     plans = {"team": Plan("Team", 7900, "eur", "year", "price_1Qx", "For a few.", 14,
                           SeatRange(3, 2, 20), PlanLimits(2.0, 4096), 25.0, offered=False),
              "bare": Plan("Bare", 0)}
     for document in (Customer("acme", "Acme", 10, "10.192.0.0/25", suspended=True, plan="team"),
                      Platform(images={"employee": IMAGE}, grace_days=3, plans=plans,
-                              billing=Billing(9, 8, 7)),
+                              billing=Billing(9, 8, 7), alerts=ALERTS),
                      replace(PULSE, state="paused", seat=False)):
         assert parse(dump(document), document.path) == document
+
+
+@pytest.mark.parametrize("written, says", [
+    ("receivers: [{email: a@iw.test, slack: s}]", "spec.alerts.receivers[0]"),
+    ("receivers: [{}]", "spec.alerts.receivers[0]"),
+    ("receivers: [{email: nobody}]", "spec.alerts.receivers[0].email"),
+    ("receivers: [{webhook: 'https://x'}]", "spec.alerts.receivers[0].webhook"),
+    ("mail: {server: mail.iw.test, from: a@iw.test}", "spec.alerts.mail.server")])
+def test_who_is_told_of_alerts_is_named_in_one_way(written, says):
+    text = dump(Platform(images={"employee": IMAGE})).replace(
+        "alerts:\n", f"alerts:\n    {written}\n")
+    with pytest.raises(DocumentError) as told:
+        parse(text, "platform.yaml")
+    assert [v.field for v in told.value.violations] == [says]
 
 
 def test_several_lines_of_text_stay_several_lines_for_review():

@@ -1,0 +1,101 @@
+"""What fires, whom it is told, and whether that arrives: asked of Prometheus and Alertmanager."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import requests
+
+from stacks import UnreachableError
+from stacks.monitoring_config import TEST, WATCHDOG, receiver_name
+from stacks.observed import container_log
+from state_repo.documents import Alerts
+from state_repo.instance import Instance
+
+PATIENCE_S = 45.0
+_TIMEOUT_S = 5.0
+_LOG_S = 0.5  # from an answer to its line in Alertmanager's log
+_PREFIX = re.compile(r"^.*?(?:attempts: |error: )")
+_REQUESTS = re.compile(r'^alertmanager_notification_requests_(failed_)?total\{integration="(\w+)"\}'
+                       r" (\S+)$", re.MULTILINE)
+# Of an attempt that is tried again, and of one that was given up.
+_FAILED = (re.compile(r'receiver=(\S+) .*?err="((?:[^"\\]|\\.)*)"'),
+           re.compile(r'err="([\w-]+)/((?:[^"\\]|\\.)*)"'))
+
+
+def state(instance: Instance, alerts: Alerts) -> dict[str, Any]:
+    """`receivers`: kind and target of each; `heartbeat`: whether there is one; `firing`: name,
+    summary, runbook and since of each alert; or None, and `problem`: why it can't be told."""
+    found: dict[str, Any] = {
+        "receivers": [{"kind": r.kind, "target": r.target} for r in alerts.receivers],
+        "heartbeat": alerts.heartbeat is not None, "firing": None, "problem": None}
+    try:
+        url = f"http://127.0.0.1:{instance.ports['prometheus']}/api/v1/alerts"
+        answer = requests.get(url, timeout=_TIMEOUT_S)
+        answer.raise_for_status()
+        found["firing"] = [
+            {"name": a["labels"]["alertname"], "summary": a["annotations"].get("summary", ""),
+             "runbook": a["annotations"].get("runbook"), "since": a["activeAt"]}
+            for a in answer.json()["data"]["alerts"]
+            if a["state"] == "firing" and a["labels"]["alertname"] != WATCHDOG]
+    except (requests.RequestException, ValueError, KeyError) as error:
+        found["problem"] = f"Prometheus does not say ({error})"
+    return found
+
+
+def test(instance: Instance, alerts: Alerts) -> list[dict[str, Any]]:
+    """Sends everybody a test alert, and waits until it was taken or refused. For each receiver its
+    kind, its target and `problem`, None when its server took the alert.
+
+    Raises:
+        UnreachableError: Alertmanager does not answer.
+    """
+    url = f"http://127.0.0.1:{instance.ports['alertmanager']}"
+    name = instance.platform_container("alertmanager")
+    began, mark = datetime.now(UTC), secrets.token_hex(4)
+    wanted = Counter(receiver.kind for receiver in alerts.receivers)
+    try:
+        before = _tried(url)
+        requests.post(f"{url}/api/v2/alerts", timeout=_TIMEOUT_S, json=[{
+            "labels": {"alertname": TEST, "mark": mark}, "endsAt": (
+                began + timedelta(minutes=1)).isoformat(),
+            "annotations": {"summary": "This is a test: alerts arrive here."}}]).raise_for_status()
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end and any(
+                _tried(url)[kind] - before[kind] < n for kind, n in wanted.items()):
+            time.sleep(0.3)
+        tried = _tried(url)
+    except requests.RequestException as error:
+        raise UnreachableError("monitoring", f"Alertmanager does not answer ({error})") from error
+    late = {kind for kind, n in wanted.items() if tried[kind] - before[kind] < n}
+    time.sleep(_LOG_S)
+    refused = _refusals(container_log(name, 200) or "", began)
+    silent = f"no answer within {PATIENCE_S:.0f} s"
+    return [{"kind": receiver.kind, "target": receiver.target, "problem": refused.get(
+        receiver_name(at), silent if receiver.kind in late else None)}
+        for at, receiver in enumerate(alerts.receivers)]
+
+
+def _tried(url: str) -> Counter[str]:
+    """How often each kind of receiver was called, ever."""
+    answer = requests.get(f"{url}/metrics", timeout=_TIMEOUT_S)
+    answer.raise_for_status()
+    return Counter({kind: int(float(count)) for failed, kind, count
+                    in _REQUESTS.findall(answer.text) if not failed})
+
+
+def _refusals(log: str, since: datetime) -> dict[str, str]:
+    """By receiver, the last reason that Alertmanager's log gives since then, without the URL."""
+    found = {}
+    for line in log.splitlines():
+        at = re.match(r"ts=(\S+)", line)
+        told = next((match for shape in _FAILED if (match := shape.search(line))), None)
+        if at and told and datetime.fromisoformat(at[1]) >= since:
+            words = _PREFIX.sub("", told[2].replace('\\"', '"'))
+            found[told[1]] = re.sub(r"https?://\S+", "…", words)
+    return found
