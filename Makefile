@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 SETUP := python3 -m tools.setup
 
-.PHONY: help run down purge image test test-fast test-parts test-browser test-e2e test-long e2e bench lint texts lock format
+.PHONY: help run down purge restore image test test-fast test-parts test-browser test-e2e test-long e2e bench lint texts lock format
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 run:             ## install what is missing, start everything, print URL and login
@@ -11,6 +11,8 @@ down:            ## stop what `make run` started, and nothing else (data stays)
 	@$(SETUP) down
 purge:           ## down, then remove this instance's volumes and data (asks first)
 	@$(SETUP) purge
+restore:         ## put back everything from IW_RESTORE=<repository>, onto an empty data folder
+	@$(SETUP) restore $(if $(AT),--at $(AT))
 image:           ## build the container images
 	@$(SETUP) image
 test:            ## all tests: fast, real parts, pages in a browser, end to end

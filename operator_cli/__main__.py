@@ -1,5 +1,6 @@
 from operator_cli import (  # noqa: F401 - add their commands
     alerts,
+    backups,
     billing,
     models,
     review,

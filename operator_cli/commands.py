@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform as host
 import socket
@@ -300,12 +301,14 @@ def _status(obj: Context, customer: str | None) -> dict[str, Any]:
         # What nobody checks is Unknown, never Synced.
         for row in (*stacks, *employees):
             row["sync_status"] = row["health_status"] = "Unknown"
-    try:
-        told: int | None = len(obj.store.platform().alerts.receivers)
-    except DocumentError:  # the loop's row says so
-        told = None
-    return {"alert_receivers": told, "commit": obj.store.head(), "observed": observed,
-            "stacks": stacks, "employees": employees,
+    lacking = {}
+    with contextlib.suppress(DocumentError):  # then the loop's row says so
+        platform = obj.store.platform()
+        lacking = {"alert_receivers": not platform.alerts.receivers,
+                   "backups": platform.backups.repository is None}
+    return {"lacking": [name for name, is_so in lacking.items() if is_so],
+            "commit": obj.store.head(), "observed": observed, "stacks": stacks,
+            "employees": employees,
             "last_receipt": as_json(newest[0]) if newest else None}
 
 
@@ -335,9 +338,13 @@ def _print_status(found: dict[str, Any]) -> None:
                       '--role "Marketing assistant"')
     if found["last_receipt"]:
         console.print(f"\n[dim]Last receipt: {plain(_stages(found['last_receipt']))}[/]")
-    if found["alert_receivers"] == 0:
-        console.print("\n[yellow]Nobody is told when something breaks:[/] ./iw alert add email "
-                      "ADDRESS", soft_wrap=True)
+    for name in found["lacking"]:
+        console.print(f"\n[yellow]{_LACKING[name][0]}:[/] {_LACKING[name][1]}", soft_wrap=True)
+
+
+_LACKING = {"alert_receivers": ("Nobody is told when something breaks",
+                                "./iw alert add email ADDRESS"),
+            "backups": ("Nothing is backed up", "./iw backup set REPOSITORY")}
 
 
 def _stages(r: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from operator_cli.reach import ReachError, ask
 from state_repo.forge import ForgeAddressError
-from state_repo.instance import Instance
+from state_repo.instance import Instance, door_for
 from state_repo.parsing import DocumentError
 from state_repo.status import StatusStore
 from state_repo.store import Store
@@ -45,7 +45,7 @@ def examine(instance: Instance, status: StatusStore) -> list[Finding]:
         lambda: _secrets(instance), lambda: _documents(instance),
         lambda: _reconciler(instance), lambda: _web(instance), lambda: _walls(instance),
         lambda: _swap(instance), lambda: _name(instance), lambda: _forge(instance),
-        lambda: _alerts(instance),
+        lambda: _alerts(instance), lambda: _backups(instance),
         lambda: _fleet(status)]
     findings = []
     for check in checks:
@@ -169,6 +169,27 @@ def _alerts(instance: Instance) -> Iterator[Finding]:
     else:
         yield Finding("alerts", "ok", f"{len(alerts.receivers)} are told" + (
             "" if alerts.heartbeat else "; no heartbeat says that this machine lives"))
+
+
+def _backups(instance: Instance) -> Iterator[Finding]:
+    settings = Store(instance.state_repo_path).platform().backups
+    if settings.repository is None:
+        yield Finding("backups", "warn", "nothing is backed up",
+                      "./iw backup set REPOSITORY: a folder on another disk, SFTP or S3")
+        return
+    try:
+        found = ask(door_for(instance.socket, "/v1/backups"), "GET", "/v1/backups", timeout_s=5)
+    except ReachError:
+        return  # the line of the reconciler says so
+    for what, runs in (("backups", found["runs"]), ("backup drill", found["drills"])):
+        if runs and not runs[-1]["whole"]:
+            yield Finding(what, "fail", "; ".join(
+                f"{name}: {why}" for name, why in runs[-1]["problems"].items()),
+                f"docs/runbooks/{'BackupFailing' if what == 'backups' else 'DrillFailing'}.md")
+        elif runs:
+            yield Finding(what, "ok", f"the last is whole, of {runs[-1]['began'][:16]}")
+        elif what == "backups":
+            yield Finding(what, "warn", "none was made yet", "./iw backup now")
 
 
 def _secrets(instance: Instance) -> Iterator[Finding]:

@@ -94,6 +94,17 @@ class Answers:
         """See `alerts.test`."""
         return alerts.test(self._r.instance, self._r.store.platform().alerts)
 
+    def backups(self) -> dict[str, Any]:
+        return self._r.backups.as_json()
+
+    def back_up(self, what: str) -> None:
+        """A "run" or a "drill", now; see `backups.ask`."""
+        self._r.backups.ask(what)
+
+    def put_back(self, customer: str, employee: str | None, until: datetime | None) -> str:
+        """See `backups.restore`."""
+        return self._r.backups.restore(customer, employee, until)
+
     def restore(self, employee: str | None, customer: str | None, source: Source) -> str:
         """Ends the hold on files that are gone; see `World.restore`.
 

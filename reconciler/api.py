@@ -13,6 +13,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,9 @@ class InternalApi:
             Rule("/v1/confirm", endpoint=self.confirm, methods=["POST"]),
             Rule("/v1/restore", endpoint=self.restore, methods=["POST"]),
             Rule("/v1/models/<name>/ask", endpoint=self.ask_model, methods=["POST"]),
+            Rule("/v1/backups", endpoint=self.backups, methods=["GET"]),
+            Rule("/v1/backups", endpoint=self.back_up, methods=["POST"]),
+            Rule("/v1/backups/restore", endpoint=self.put_back, methods=["POST"]),
             Rule("/v1/alerts", endpoint=self.alerts, methods=["GET"]),
             Rule("/v1/alerts/test", endpoint=self.test_alerts, methods=["POST"]),
         ])
@@ -184,6 +188,25 @@ class InternalApi:
         if question is not None and not isinstance(question, str):
             raise BadRequest("question: some text")
         return as_json(self._answers.ask_model(name, question))
+
+    def backups(self, request: Request) -> Response:
+        return as_json(self._answers.backups())
+
+    def back_up(self, request: Request) -> Response:
+        what = _field(request, "what")
+        if what not in ("run", "drill"):
+            raise BadRequest('what: "run" or "drill"')
+        self._answers.back_up(what)
+        return as_json({}, 202)
+
+    def put_back(self, request: Request) -> Response:
+        body = request.get_json()
+        try:
+            at = datetime.fromisoformat(body["at"]) if body.get("at") else None
+        except (ValueError, TypeError) as error:
+            raise BadRequest("at: a time such as 2026-11-28T06:00:00Z") from error
+        return as_json({"done": self._answers.put_back(
+            _field(request, "customer"), body.get("employee"), at)})
 
     def alerts(self, request: Request) -> Response:
         return as_json(self._answers.alerts())

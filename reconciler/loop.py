@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 from policies.documents import check_customer, check_platform
 from reconciler.allowed import allowed, corruption, waiting
+from reconciler.backups import Backups
 from reconciler.book import LOOP, Book
 from reconciler.boost import Boost
 from reconciler.confirmation import Confirmation
@@ -78,7 +79,9 @@ class Reconciler:
         self.storage = StorageWatch(instance, self._tell_of_storage)
         self.turns = Turns(self.fleet, self.rest)
         self.rollouts = Roller(self, Parts(instance, self.fleet, self.turns))
-        world.asleep, world.tell = self._standing_still, self._tell_of_employee
+        self.backups = Backups(self)
+        world.volumes.copied = self.backups.kept
+        world.asleep, world.tell = self.standing_still, self._tell_of_employee
         applied = status.applied()
         self.book = Book(self.outbox, store, applied, status.owners(), _now())
         for wanted in self.book.wanted().values():
@@ -108,6 +111,7 @@ class Reconciler:
         """Lets running engines finish; after `patience_s` seconds asks them to stop early."""
         self._stop.set()
         self.rollouts.stop()
+        self.backups.stop()
         self.workers.stop()
         self._woken.set()
         self.workers.join(patience_s)
@@ -192,7 +196,7 @@ class Reconciler:
         if self.storage.frozen().keys() != before:
             self.wake()
 
-    def _standing_still(self) -> frozenset[str]:
+    def standing_still(self) -> frozenset[str]:
         """Who does not run, and is meant not to: asleep, or frozen."""
         return self.rest.asleep() | self._frozen().keys()
 
@@ -200,7 +204,8 @@ class Reconciler:
         """Who stands still, and what is said of it: it is too large, or its files are being
         copied."""
         return {e: Judgement("Synced", health, why) for health, frozen in (
-            ("Degraded", self.storage.frozen()), ("Progressing", self.rollouts.frozen()))
+            ("Degraded", self.storage.frozen()), ("Progressing", self.rollouts.frozen()),
+            ("Healthy", self.backups.frozen()))
             for e, why in frozen.items()}
 
     def _tell_of_storage(self, employee: str, customer: str, message: str) -> None:
@@ -264,7 +269,7 @@ class Reconciler:
 
     def _look_around(self) -> Look:
         look = self.world.look(self.book.platform, self.book.wanted().values(),
-                               self._standing_still())
+                               self.standing_still())
         if self.outbox.problem is None:
             return look
         return replace(look, unreachable={**look.unreachable, "database": self.outbox.problem})

@@ -4,6 +4,7 @@ series go with the customer, so that cardinality follows the fleet and not its h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -49,6 +50,11 @@ class Metrics:
                              ["customer", "employee"], registry=self.registry)
         self.volume_limit = Gauge("reconciler_volume_limit_bytes",
                                   "What an employee's files may take.", registry=self.registry)
+        self.backup_success = Gauge(
+            "reconciler_backup_last_success_timestamp_seconds", "When the last whole backup, or "
+            "drill, ended.", ["kind"], registry=self.registry)
+        self.backup_age_limit = Gauge("reconciler_backup_age_limit_seconds", "How old it may be.",
+                                      ["kind"], registry=self.registry)
         self.asleep = Gauge("reconciler_employees_asleep", "Employees that sleep.",
                             registry=self.registry)
 
@@ -66,6 +72,15 @@ class Metrics:
             self.employees.labels(employee["health_status"]).inc()
             asleep += employee["asleep_since"] is not None
         self.asleep.set(asleep)
+
+    def show_backups(self, times: Mapping[str, tuple[datetime | None, timedelta]] | None) -> None:
+        """By "backup" and "drill": when the last whole one ended, and how old that may be. None:
+        there is no place for backups."""
+        self.backup_age_limit.clear()
+        self.backup_success.clear()
+        for what, (last, limit) in (times or {}).items():
+            self.backup_success.labels(what).set(last.timestamp() if last else 0)
+            self.backup_age_limit.labels(what).set(limit.total_seconds())
 
     def show_volumes(self, used: Mapping[str, int], employees: Mapping[str, Mapping[str, Any]],
                      limit: int) -> None:

@@ -118,6 +118,8 @@ def run(settings: Settings) -> int:
                              name="loop", daemon=True)
     turns.start()
     threading.Thread(target=reconciler.rollouts.run, name="rollout", daemon=True).start()
+    backups = threading.Thread(target=reconciler.backups.work, name="backups", daemon=True)
+    backups.start()
     if follower is not None:
         threading.Thread(target=follower.look_when_woken, name="forge", daemon=True).start()
     log.info("reconciling %s every %.1f s", instance.data, settings.cycle_s)
@@ -128,6 +130,7 @@ def run(settings: Settings) -> int:
         follower.stop()
     reconciler.stop()
     turns.join(5.0)
+    backups.join(10.0)  # nobody is left standing still
     close_api()
     analyzer.stop()
     lock.release()

@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -135,6 +136,12 @@ class Rest:
                 if container is not None:
                     self._widen(container, name)
                 self._forget(employee)
+
+    @contextmanager
+    def holding(self, employee: str) -> Iterator[None]:
+        """It neither falls asleep nor wakes meanwhile."""
+        with self._lock(employee):
+            yield
 
     def _look_at(self, employee: str, container_id: str, sleep: Sleep, *, may_wait: bool) -> None:
         now = time.monotonic()

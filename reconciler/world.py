@@ -148,32 +148,43 @@ class World:
             kept = disks.set_aside(name, self._instance.backups_path)
             self.volumes.forget(name)
             return f"{name} begins empty" + (f"; its old disk is {kept}" if kept else "")
-        labels = customer.labels(self._instance, customer_id, employee)
         if source == "disk":
             if not disks.has(name):
                 raise StackError(f"there is no disk of {name} in {disks.folder}; take its backup "
                                  "(--from-backup), or begin with nothing (--empty)")
-            options = disks.options(name)
-            with speaking():
-                client().create_volume(name, driver_opts=options, labels=labels)
+            self._make_volume(name, customer_id, employee)
             return f"{name} is again what it was"
         backup = self.volumes.backup(name)
         if backup is None:
             raise StackError(f"there is no backup of {name} in {self._instance.backups_path}; put "
                              f"one there as {name}.tar.gz, or begin with nothing (--empty)")
-        kept = disks.set_aside(name, self._instance.backups_path)
-        options = disks.options(name)
-        with speaking():
-            client().create_volume(name, driver_opts=options, labels=labels)
+        kept = self.remake(customer_id, employee, lambda folder: restore(backup, folder))
+        return f"{name} is again what it was in {backup.name}" + (
+            f"; its old disk is {kept}" if kept else "")
+
+    def remake(self, customer_id: str, employee: str | None, fill: Callable[[Path], None]
+               ) -> Path | None:
+        """Makes a volume that is gone, and has `fill` put its files into it. Where its old disk
+        was set aside, if there was one.
+
+        Raises:
+            StackError: it could not be made, or filled; then there is none.
+        """
+        name = (self._instance.employee_volume(employee) if employee
+                else self._instance.knowledge_volume(customer_id))
+        kept = self.volumes.disks.set_aside(name, self._instance.backups_path)
+        self._make_volume(name, customer_id, employee)
         try:
-            restore(backup, volume_folder(name))
+            fill(volume_folder(name))
         except StackError:
             with speaking():
                 client().remove_volume(name)
-            disks.remove(name)
+            self.volumes.disks.remove(name)
             raise
-        return f"{name} is again what it was in {backup.name}" + (
-            f"; its old disk is {kept}" if kept else "")
+        return kept
+
+    def _make_volume(self, name: str, customer_id: str, employee: str | None) -> None:
+        self.volumes.make(name, customer.labels(self._instance, customer_id, employee))
 
     def backup_of_knowledge(self, customer_id: str) -> datetime | None:
         """When the backup was made that still holds a company's knowledge as it was; None when

@@ -92,6 +92,13 @@ def rules() -> str:
               "whose, and what can be restored."),
         alert("PartUnreachable", "reconciler_part_unreachable == 1", "2m",
               "{{ $labels.part }} can't be checked."),
+        alert("BackupFailing", 'time() - reconciler_backup_last_success_timestamp_seconds'
+              '{kind="backup"} > reconciler_backup_age_limit_seconds', "1m",
+              "There was no whole backup for twice as long as from one to the next: "
+              "`./iw backup list` says why."),
+        alert("DrillFailing", 'time() - reconciler_backup_last_success_timestamp_seconds'
+              '{kind="drill"} > reconciler_backup_age_limit_seconds', "1m",
+              "No backup was restored and compared for too long: `./iw backup list` says why."),
         alert("VolumeFilling", "reconciler_volume_bytes > on() group_left() "
               "(0.8 * reconciler_volume_limit_bytes)", "1m",
               "The files of {{ $labels.employee }} ({{ $labels.customer }}) are nearly at their "

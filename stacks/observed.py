@@ -62,6 +62,15 @@ def observe_customer(instance: str, customer: str) -> list[ContainerSeen]:
             "label": [f"{LABEL_INSTANCE}={instance}", f"{LABEL_CUSTOMER}={customer}"]})]
 
 
+def volumes_of(instance: str) -> list[tuple[str, str, str | None]]:
+    """By name: each volume of the instance, its customer and its employee (None: the company's
+    knowledge). UnreachableError."""
+    with speaking():
+        found = client().volumes(filters={"label": f"{LABEL_INSTANCE}={instance}"})["Volumes"] or []
+    return sorted((v["Name"], v["Labels"][LABEL_CUSTOMER], v["Labels"].get(LABEL_EMPLOYEE))
+                  for v in found if LABEL_CUSTOMER in (v["Labels"] or {}))
+
+
 def limits(container: str) -> dict[str, float]:
     """A container's limits by the documents' names: cpus, memory (MiB), pids. UnreachableError;
     none without the container."""

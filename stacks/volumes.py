@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tarfile
 import tempfile
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from stacks import StackError
 from stacks.disks import Disks
+from stacks.providers.docker_api import client, speaking
 from state_repo.instance import Instance
 
 
@@ -33,6 +35,8 @@ class Volumes:
         self._folder, self._backups = instance.data / "volumes", instance.backups_path
         self.disks = Disks(instance)
         self._guard = threading.Lock()
+        # When a volume was copied into the backups' repository last.
+        self.copied: Callable[[str], datetime | None] = lambda _: None
         self._made = {path.name for path in self._folder.glob("*")} if (
             self._folder.is_dir()) else set()
 
@@ -49,6 +53,13 @@ class Volumes:
         with self._guard:
             return name in self._made
 
+    def make(self, name: str, labels: Mapping[str, str]) -> None:
+        """Makes one, empty, with a disk where it has one. Raises StackError."""
+        options = self.disks.options(name)
+        with speaking():
+            client().create_volume(name, driver_opts=options, labels=dict(labels))
+        self.note([name])
+
     def forget(self, name: str) -> None:
         """It was removed on purpose, or a person decided that it may begin empty."""
         with self._guard:
@@ -62,8 +73,11 @@ class Volumes:
 
     def reason(self, name: str, whose: str, option: str) -> str:
         """Why nothing is done, and what a person can do."""
-        backup = self.backup(name)
-        if backup is None:
+        backup, copied = self.backup(name), self.copied(name)
+        if copied is not None:
+            offer = (f"it was backed up last at {copied:%Y-%m-%d %H:%M} UTC: "
+                     f"iw backup restore {option}")
+        elif backup is None:
             offer = "there is no backup of it here"
         else:
             made = datetime.fromtimestamp(backup.stat().st_mtime, UTC)
@@ -147,6 +161,18 @@ def restore(backup: Path, folder: Path) -> None:
             archive.extractall(folder, filter=_as_it_was)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise StackError(f"{backup} can't be read ({error})") from error
+
+
+def emptied(folder: Path, keep: Collection[str] = ()) -> Path:
+    """The folder, with nothing in it but what is called so."""
+    for path in folder.iterdir():
+        if path.name in keep:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return folder
 
 
 def _as_it_was(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:

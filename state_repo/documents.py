@@ -390,6 +390,22 @@ class Alerts:
 
 
 @dataclass(frozen=True, slots=True)
+class Backups:
+    """Where everything is copied to, encrypted. `repository`: a folder, or another place as restic
+    names it (sftp:…, s3:…); None: nowhere. `access`: the secret file with what the place asks
+    for, a line NAME=value each. `drill_days`: how often a sample is restored beside the original
+    and compared. `keep_…`: how many of the newest of each day, week and month stay."""
+
+    repository: str | None = None
+    access: str | None = None
+    every_hours: float = 6.0
+    drill_days: float = 7.0
+    keep_daily: int = 7
+    keep_weekly: int = 5
+    keep_monthly: int = 12
+
+
+@dataclass(frozen=True, slots=True)
 class Platform:
     """`images`: by part (employee, model-proxy, edge, dns, monitoring), each by digest.
     `models`: what is offered, by the name that employees use. `plans`: what can be bought, by id,
@@ -411,6 +427,7 @@ class Platform:
     billing: Billing = field(default_factory=Billing)
     review: Review = field(default_factory=Review)
     alerts: Alerts = field(default_factory=Alerts)
+    backups: Backups = field(default_factory=Backups)
     warm_per_customer: int = 0
     grace_days: int = 14
     freeze: Freeze | None = None

@@ -24,6 +24,7 @@ from state_repo.documents import (
     API_VERSION,
     AlertReceiver,
     Alerts,
+    Backups,
     Billing,
     Brakes,
     Customer,
@@ -422,7 +423,7 @@ def _plain_plan(plan: Plan) -> dict[str, Any]:
 
 _PARTS: dict[str, type[Any]] = {
     "network": NetworkPool, "limits": Limits, "brakes": Brakes, "dns": Dns, "sleep": Sleep,
-    "storage": Storage, "billing": Billing, "review": Review}
+    "storage": Storage, "billing": Billing, "review": Review, "backups": Backups}
 
 
 def _alerts(values: dict[str, Any]) -> Alerts:
@@ -474,6 +475,7 @@ def _plain_platform(p: Platform) -> dict[str, Any]:
         "plans": {name: _plain_plan(plan) for name, plan in p.plans.items()},
         "billing": _values(p.billing), "review": _values(p.review),
         "alerts": _plain_alerts(p.alerts),
+        "backups": {k: v for k, v in _values(p.backups).items() if v is not None},
         "warmPerCustomer": p.warm_per_customer, "graceDays": p.grace_days,
         "ocrLanguages": list(p.ocr_languages),
         **_plain_freeze(p.freeze), **_plain_ignored(p.ignore_differences)}}

@@ -15,6 +15,7 @@ from state_repo.documents import (
     API_VERSION,
     TOOLS,
     Alerts,
+    Backups,
     Model,
     OfferedModel,
     Plan,
@@ -200,6 +201,23 @@ def _alerts() -> dict[str, Any]:
     })
 
 
+def _backups() -> dict[str, Any]:
+    given = Backups()
+    return _object({
+        "repository": {"type": "string", "maxLength": 400,
+                       "pattern": "^(/|(sftp|s3|rest|b2|azure|gs|swift|rclone):)[^\\s]+$",
+                       "description": "A folder, or another place as restic names it."},
+        "access": ID | {"maxLength": 64, "description":
+                        "The secret file with what the place asks for: a line NAME=value each."},
+        "everyHours": _number(given.every_hours, 0.02, 168, "From one backup to the next."),
+        "drillDays": _number(given.drill_days, 0.001, 90,
+                             "From one restored and compared sample to the next."),
+        "keepDaily": _number(given.keep_daily, 1, 400, "The newest of so many days stay."),
+        "keepWeekly": _number(given.keep_weekly, 0, 400, "The newest of so many weeks stay."),
+        "keepMonthly": _number(given.keep_monthly, 0, 400, "The newest of so many months stay."),
+    })
+
+
 def _platform() -> dict[str, Any]:
     given = Platform(images={})
     pool, limits, brakes, dns = given.network, given.limits, given.brakes, given.dns
@@ -253,6 +271,7 @@ def _platform() -> dict[str, Any]:
             "approvals": _number(given.review.approvals, 0, 5, "Engineers who must agree."),
         }),
         "alerts": _alerts(),
+        "backups": _backups(),
         "warmPerCustomer": _number(given.warm_per_customer, 0, 10,
                                    "Blanks kept ready while seats are free."),
         "graceDays": _number(given.grace_days, 0, 3650,

@@ -33,6 +33,7 @@ from state_repo.instance import LABEL_INSTANCE, PORTS, Instance, InstanceError
 from state_repo.store import Author, Store
 from tools import catalogue, processes
 from tools.ports import free_ports
+from tools.restore import RESTORED
 from webapp import accounts
 
 SETUP = Author("Set-up", "setup@instantworker.invalid")
@@ -112,6 +113,7 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
         if part in images and images[part] != pinned:
             print(f"platform.yaml names another image for {part} than the one built here; it stays "
                   f"({pinned}). To follow the build again: images.{part}: {images[part]}")
+    move_restored(made, store, images)
     accounts.prepare(made)
     if not demo:
         return
@@ -121,6 +123,24 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
     if not password.exists():
         write_secret(password, secrets.token_urlsafe(12) + "\n")
     accounts.ensure(made, DEMO_EMAIL, password.read_text().strip(), customer="acme", role="owner")
+
+
+def move_restored(made: Instance, store: Store, images: Mapping[str, str]) -> None:
+    """Once, after everything was restored onto this machine: who has an image that is not here
+    gets the one that was built here."""
+    mark = made.data / RESTORED
+    if not mark.exists():
+        return
+    for state in store.snapshot().customers.values():
+        for employee in state.employees.values():
+            if employee.state != "retired" and not _is_here(employee.image):
+                changes.set_image(store, SETUP, state.id, employee.id, images["employee"])
+    mark.unlink()
+
+
+def _is_here(image: str) -> bool:
+    return subprocess.run(["docker", "image", "inspect", image.rpartition("@")[2]],
+                          capture_output=True, check=False).returncode == 0
 
 
 def move_database(made: Instance) -> None:

@@ -26,7 +26,7 @@ STRIPE_MOCK = "github.com/stripe/stripe-mock@v0.203.0"
 PROGRAMS = {"git": "git", "iptables": "iptables", "mmdebstrap": "mmdebstrap",
             "dockerd": "docker.io", "setpriv": "util-linux", "ps": "procps",
             "bwrap": "bubblewrap", "mkfs.ext4": "e2fsprogs", "losetup": "mount", "ip": "iproute2",
-            "tesseract": "tesseract-ocr"}
+            "tesseract": "tesseract-ocr", "restic": "restic"}
 
 
 def packages(extra: dict[str, str] | None = None) -> None:

@@ -265,6 +265,10 @@ def main(arguments: list[str]) -> int:
         down()
     elif verb == "purge":
         purge()
+    elif verb == "restore":
+        install()
+        return subprocess.run([str(PYTHON), "-m", "tools.restore", "--data", str(data_folder()),
+                               *rest], cwd=ROOT, check=False).returncode
     elif verb == "image":
         install()
         images.build_all(BUILD / "images.log")

@@ -16,7 +16,7 @@ from stacks import StackError, cgroup
 from stacks.employee_files import UID, volume_folder
 from stacks.providers.docker_api import speaking
 from stacks.providers.docker_container import image_id
-from stacks.volumes import back_up, restore
+from stacks.volumes import back_up, emptied, restore
 from stacks.workspace import NotFound, Workspace
 from state_repo.instance import Instance
 
@@ -87,11 +87,7 @@ class Parts:
 
     def empty(self, employee: str) -> None:
         """Removes all its files: a blank has none of anybody's."""
-        for path in self._files(employee).iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        emptied(self._files(employee))
 
     def changes(self, employee: str) -> tuple[list[str], list[str]]:
         """What became of its snapshot's files in the workspace: those that are gone, and those

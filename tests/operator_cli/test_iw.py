@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from operator_cli import alerts, review, upgrade  # noqa: F401 - add their commands
+from operator_cli import alerts, backups, review, upgrade  # noqa: F401 - add their commands
 from operator_cli.commands import iw
 from operator_cli.output import brief, plain, word
 from state_repo import changes
-from state_repo.documents import AlertReceiver, Alerts, MailServer, Platform
+from state_repo.documents import AlertReceiver, Alerts, Backups, MailServer, Platform
 from state_repo.instance import Instance
 from state_repo.status import StatusStore
 from state_repo.store import Author, Store
@@ -154,6 +154,30 @@ def test_who_is_told_of_alerts_is_a_commit_and_where_to_post_a_secret(data):
     assert run(data, "alert", "remove", "alert-slack-2").exit_code == 0
     assert run(data, "alert", "heartbeat", "--off").exit_code == 0
     assert len(told().receivers) == 2 and told().heartbeat is None
+
+
+def test_where_backups_go_is_a_commit_and_its_keys_a_secret(data):
+    def settings():
+        return Store(Instance.load(data).state_repo_path).platform().backups
+    assert "Nothing is backed up" in run(data, "status").output
+    (found,) = (f for f in json.loads(run(data, "doctor", "--json").output)
+                if f["name"] == "backups")
+    assert found["result"] == "warn" and "iw backup set" in found["fix"]
+    done = run(data, "backup", "set", "not a place")
+    assert done.exit_code == 1 and "spec.backups.repository" in done.output, done.output
+    assert run(data, "backup", "set", "/mnt/backups", "--every-hours", "2").exit_code == 0
+    assert settings() == Backups("/mnt/backups", None, 2.0)
+    done = run(data, "backup", "set", "s3:https://s3.iw.test/bucket",
+               text="AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\n")
+    assert done.exit_code == 0 and "Write the password down" in done.output.replace("\n", " ")
+    assert settings() == Backups("s3:https://s3.iw.test/bucket", "backup-access", 2.0)
+    assert (data / "secrets" / "backup-access").read_text() == (
+        "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\n")
+    assert "Nothing is backed up" not in run(data, "status").output
+    assert run(data, "backup", "restore").exit_code == 2
+    done = run(data, "backup", "restore", "--knowledge", "acme", text="n\n")
+    assert "replaces the files of the knowledge of acme" in done.output and done.exit_code == 1
+    assert run(data, "backup", "off").exit_code == 0 and settings().repository is None
 
 
 def test_a_freeze_is_a_commit_with_a_reason_and_an_end(data):

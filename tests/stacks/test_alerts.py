@@ -8,11 +8,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 from operator_cli import (  # noqa: F401 - add commands
     alerts,
+    backups,
     billing,
     models,
     review,
@@ -27,6 +29,7 @@ from tests.conftest import ROOT
 RUNBOOKS = ROOT / "docs" / "runbooks"
 ALERTS = {rule["alert"]: rule for rule in
           yaml.safe_load(monitoring_config.rules())["groups"][0]["rules"]}
+BACKUP = "reconciler_backup_last_success_timestamp_seconds"
 LIMIT = ("reconciler_volume_limit_bytes", "1000")
 VOLUME = 'reconciler_volume_bytes{employee="emp-a",customer="acme"}'
 # Each alert: the series and its value when all is well, and when it is not; and others it reads.
@@ -45,6 +48,11 @@ CAUSES: dict[str, tuple[str, str, str, tuple[tuple[str, str], ...]]] = {
     "RolloutFailed": ("reconciler_rollout_failed", "0", "1", ()),
     "FilesLost": ("reconciler_volumes_lost", "0", "1", ()),
     "PartUnreachable": ('reconciler_part_unreachable{part="dns"}', "0", "1", ()),
+    # promtool's time begins at 0.
+    "BackupFailing": (f"{BACKUP}{{kind=\"backup\"}}", "0", "-100000",
+                      (("reconciler_backup_age_limit_seconds{kind=\"backup\"}", "50000"),)),
+    "DrillFailing": (f"{BACKUP}{{kind=\"drill\"}}", "0", "-100000",
+                     (("reconciler_backup_age_limit_seconds{kind=\"drill\"}", "50000"),)),
     "VolumeFilling": (VOLUME, "800", "801", (LIMIT,)),
     "StackDegraded": ('reconciler_stack_info{customer="acme",health_status="Degraded"}', "0", "1",
                       ())}
@@ -66,7 +74,11 @@ def test_a_runbook_says_what_it_must_and_names_commands_that_exist(name):
     for command in re.findall(r"`\./iw\s([^`]+)`", text):
         verb, *rest = command.split()
         assert verb in iw.commands, command
-        known = {option for parameter in iw.commands[verb].params for option in parameter.opts}
+        found = iw.commands[verb]
+        if isinstance(found, click.Group):
+            assert rest and rest[0] in found.commands, command
+            found = found.commands[rest[0]]
+        known = {option for parameter in found.params for option in parameter.opts}
         assert {word for word in rest if word.startswith("--")} <= known, command
 
 
