@@ -5,6 +5,7 @@ from operator_cli import (  # noqa: F401 - add their commands
     models,
     review,
     skills,
+    tls,
     upgrade,
 )
 from operator_cli.commands import iw

@@ -46,6 +46,7 @@ def examine(instance: Instance, status: StatusStore) -> list[Finding]:
         lambda: _reconciler(instance), lambda: _web(instance), lambda: _walls(instance),
         lambda: _swap(instance), lambda: _name(instance), lambda: _forge(instance),
         lambda: _alerts(instance), lambda: _backups(instance),
+        lambda: _certificate(instance),
         lambda: _fleet(status)]
     findings = []
     for check in checks:
@@ -190,6 +191,23 @@ def _backups(instance: Instance) -> Iterator[Finding]:
             yield Finding(what, "ok", f"the last is whole, of {runs[-1]['began'][:16]}")
         elif what == "backups":
             yield Finding(what, "warn", "none was made yet", "./iw backup now")
+
+
+def _certificate(instance: Instance) -> Iterator[Finding]:
+    if not instance.app_url.startswith("https:"):
+        return
+    try:
+        found = ask(instance.socket, "GET", "/v1/certificate", timeout_s=5)
+    except ReachError:
+        return  # the line of the reconciler says so
+    if found["issuer"] == "internal":
+        yield Finding("certificate", "warn", "signed by the edge's own authority, which no browser "
+                      "knows", "./iw tls set acme, where the domain is a public one")
+    elif found["ends"] is None or found["problem"]:
+        yield Finding("certificate", "fail", found["problem"] or "not signed yet",
+                      "docs/runbooks/CertificateExpiring.md")
+    else:
+        yield Finding("certificate", "ok", f"by {found['signed_by']}, until {found['ends'][:10]}")
 
 
 def _secrets(instance: Instance) -> Iterator[Finding]:

@@ -94,6 +94,12 @@ class Answers:
         """See `alerts.test`."""
         return alerts.test(self._r.instance, self._r.store.platform().alerts)
 
+    def certificate(self) -> dict[str, Any]:
+        return self._r.certificates.as_json()
+
+    def renew(self) -> None:
+        self._r.certificates.renew()
+
     def backups(self) -> dict[str, Any]:
         return self._r.backups.as_json()
 

@@ -77,6 +77,8 @@ class InternalApi:
             Rule("/v1/confirm", endpoint=self.confirm, methods=["POST"]),
             Rule("/v1/restore", endpoint=self.restore, methods=["POST"]),
             Rule("/v1/models/<name>/ask", endpoint=self.ask_model, methods=["POST"]),
+            Rule("/v1/certificate", endpoint=self.certificate, methods=["GET"]),
+            Rule("/v1/certificate", endpoint=self.renew, methods=["POST"]),
             Rule("/v1/backups", endpoint=self.backups, methods=["GET"]),
             Rule("/v1/backups", endpoint=self.back_up, methods=["POST"]),
             Rule("/v1/backups/restore", endpoint=self.put_back, methods=["POST"]),
@@ -188,6 +190,13 @@ class InternalApi:
         if question is not None and not isinstance(question, str):
             raise BadRequest("question: some text")
         return as_json(self._answers.ask_model(name, question))
+
+    def certificate(self, request: Request) -> Response:
+        return as_json(self._answers.certificate())
+
+    def renew(self, request: Request) -> Response:
+        self._answers.renew()
+        return as_json({}, 202)
 
     def backups(self, request: Request) -> Response:
         return as_json(self._answers.backups())

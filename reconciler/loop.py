@@ -21,6 +21,7 @@ from reconciler.allowed import allowed, corruption, waiting
 from reconciler.backups import Backups
 from reconciler.book import LOOP, Book
 from reconciler.boost import Boost
+from reconciler.certificates import Certificates
 from reconciler.confirmation import Confirmation
 from reconciler.converge import Outcome, Receipts, Stages, run_engine
 from reconciler.decide import (
@@ -80,6 +81,7 @@ class Reconciler:
         self.turns = Turns(self.fleet, self.rest)
         self.rollouts = Roller(self, Parts(instance, self.fleet, self.turns))
         self.backups = Backups(self)
+        self.certificates = Certificates(self)
         world.volumes.copied = self.backups.kept
         world.asleep, world.tell = self.standing_still, self._tell_of_employee
         applied = status.applied()
@@ -112,6 +114,7 @@ class Reconciler:
         self._stop.set()
         self.rollouts.stop()
         self.backups.stop()
+        self.certificates.stop()
         self.workers.stop()
         self._woken.set()
         self.workers.join(patience_s)

@@ -9,6 +9,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from stacks.certificate import Certificate
+
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
@@ -55,6 +57,10 @@ class Metrics:
             "drill, ended.", ["kind"], registry=self.registry)
         self.backup_age_limit = Gauge("reconciler_backup_age_limit_seconds", "How old it may be.",
                                       ["kind"], registry=self.registry)
+        self.certificate = Gauge("reconciler_certificate_timestamp_seconds",
+                                 "When the edge's certificate ends, and by when it "
+                                 "should long have been renewed.", ["at"],
+                                 registry=self.registry)
         self.asleep = Gauge("reconciler_employees_asleep", "Employees that sleep.",
                             registry=self.registry)
 
@@ -81,6 +87,14 @@ class Metrics:
         for what, (last, limit) in (times or {}).items():
             self.backup_success.labels(what).set(last.timestamp() if last else 0)
             self.backup_age_limit.labels(what).set(limit.total_seconds())
+
+    def show_certificate(self, found: Certificate | None, *, is_wanted: bool = False) -> None:
+        """`found` None: there is none that an authority signed. Unless it is wanted, nothing is
+        shown."""
+        self.certificate.clear()
+        if is_wanted:
+            self.certificate.labels("ends").set(found.ends.timestamp() if found else 0)
+            self.certificate.labels("overdue").set(found.overdue.timestamp() if found else 0)
 
     def show_volumes(self, used: Mapping[str, int], employees: Mapping[str, Mapping[str, Any]],
                      limit: int) -> None:

@@ -120,6 +120,7 @@ def run(settings: Settings) -> int:
     threading.Thread(target=reconciler.rollouts.run, name="rollout", daemon=True).start()
     backups = threading.Thread(target=reconciler.backups.work, name="backups", daemon=True)
     backups.start()
+    threading.Thread(target=reconciler.certificates.work, name="certificates", daemon=True).start()
     if follower is not None:
         threading.Thread(target=follower.look_when_woken, name="forge", daemon=True).start()
     log.info("reconciling %s every %.1f s", instance.data, settings.cycle_s)

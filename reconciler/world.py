@@ -383,7 +383,7 @@ class World:
                ) -> Callable[[], list[Difference]]:
             return lambda: list(look(self._instance, *more))
         return {"dns": of(platform_observed.dns_differences, wanted),
-                "edge": of(platform_observed.edge_differences),
+                "edge": of(platform_observed.edge_differences, wanted),
                 "firewall": of(platform_observed.firewall_differences),
                 "model-proxy": of(platform_observed.proxy_differences),
                 "monitoring": self._look_at_monitoring}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from octodns.provider.plan import UnsafePlan
@@ -47,6 +47,10 @@ def make_provider(instance: Instance, name: str) -> Any:
                          f"put its arguments as JSON into {path.name} among the secrets") from error
 
 
+# What proves to a certificate authority whose a name is: it comes and goes, and is nobody's drift.
+CHALLENGE = "_acme-challenge"
+
+
 def read_records(instance: Instance, inputs: Inputs) -> list[dict[str, Any]] | None:
     """The zone's address records as they are, or None without the zone.
 
@@ -59,7 +63,8 @@ def read_records(instance: Instance, inputs: Inputs) -> list[dict[str, Any]] | N
     if not with_zone:
         return None
     return sorted(({"name": r.name, "type": r._type, "ttl": r.ttl, "values": list(r.values)}
-                   for r in zone.records if r._type not in ("NS", "SOA")),
+                   for r in zone.records if r._type not in ("NS", "SOA")
+                   and not _is_challenge(r)),
                   key=lambda r: (r["name"], r["type"]))
 
 
@@ -95,13 +100,28 @@ class Zone(Kind):
     def delete(self, id: str, inputs: Inputs) -> None:
         self._apply(inputs | {"records": []})
 
-    def _apply(self, inputs: Inputs) -> None:
+    def answer(self, inputs: Inputs, challenges: Mapping[str, Sequence[str]]) -> None:
+        """Has the zone answer an authority: by name below it, the texts. None: as always.
+
+        Raises:
+            StackError: the provider refuses, or does not answer.
+        """
+        self._apply(inputs, [{"name": name, "type": "TXT", "ttl": 60, "values": list(texts)}
+                             for name, texts in challenges.items()])
+
+    def _apply(self, inputs: Inputs, challenges: list[dict[str, Any]] | None = None) -> None:
+        """`challenges` None: those that are there stay."""
         zone = OctoZone(_dotted(inputs["zone"]), [])
-        for record in inputs["records"]:
+        provider = make_provider(self._instance, inputs["provider"])
+        for record in [*inputs["records"], *(challenges or ())]:
             zone.add_record(Record.new(zone, record["name"], {
                 "type": record["type"], "ttl": int(record["ttl"]), "values": record["values"]},
                 lenient=True), lenient=True)
-        provider = make_provider(self._instance, inputs["provider"])
+        if challenges is None:
+            there = OctoZone(_dotted(inputs["zone"]), [])
+            _speak(lambda: provider.populate(there, lenient=True))
+            for found in filter(_is_challenge, there.records):
+                zone.add_record(found, lenient=True)
         plan = _speak(lambda: provider.plan(zone))
         if plan is None:
             return
@@ -112,6 +132,10 @@ class Zone(Kind):
             except UnsafePlan as error:
                 raise StackError(f"DNS: {error}; look at the zone, nothing was changed") from error
         _speak(lambda: provider.apply(plan))
+
+
+def _is_challenge(record: Any) -> bool:
+    return record._type == "TXT" and record.name.partition(".")[0] == CHALLENGE
 
 
 def _like(wanted: list[dict[str, Any]], real: list[dict[str, Any]]) -> list[dict[str, Any]]:

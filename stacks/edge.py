@@ -21,6 +21,12 @@ def live_config(instance: Instance) -> Any:
     return call(admin_socket(instance), "GET", "/config/")
 
 
+def reload(instance: Instance) -> None:
+    """Has it read its files anew: what it runs is loaded once more. UnreachableError."""
+    call(admin_socket(instance), "POST", "/load", live_config(instance),
+         {"Cache-Control": "must-revalidate"})  # also when nothing changed
+
+
 class EdgeConfig(Kind):
     token = "instantworker:edge:Config"
     properties = frozenset({"config"})

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from stacks.identity import SCOPES
+from state_repo.documents import Tls
 from state_repo.instance import Instance
 
 ADMIN_IN_CONTAINER = "unix//run/edge/admin.sock"
@@ -31,6 +32,9 @@ _PAGE = ('<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv=
          'content="{again}"><meta name="color-scheme" content="light dark"><title>{title}</title>'
          '<main role="status"><h1>{title}</h1><p>{text}</p></main></html>')
 Config = dict[str, Any]
+# Where the edge reads the certificate that a public authority signed.
+CERTIFICATE, KEY = "/data/tls/certificate.pem", "/data/tls/key.pem"
+_INTERNAL = Tls()
 
 
 def bootstrap() -> Config:
@@ -38,7 +42,17 @@ def bootstrap() -> Config:
     return {"admin": {"listen": ADMIN_IN_CONTAINER}}
 
 
-def edge_config(instance: Instance) -> Config:
+def certificate_names(instance: Instance) -> list[str]:
+    """What a browser may ask the edge for."""
+    return [instance.app_host, f"*.gw.{instance.domain}", f"*.vnc.{instance.domain}"]
+
+
+def is_signed_outside(instance: Instance, tls: Tls) -> bool:
+    """Whether a public authority signs the certificate, and not the edge's own."""
+    return tls.issuer == "acme" and not instance.domain.endswith(".localhost")
+
+
+def edge_config(instance: Instance, tls: Tls = _INTERNAL) -> Config:
     app = f"127.0.0.1:{instance.ports['app']}"
     plain = instance.domain.endswith(".localhost")
     server: Config = {
@@ -66,8 +80,13 @@ def edge_config(instance: Instance) -> Config:
         "logging": {"logs": {"default": {"level": "WARN"}}},
         "apps": {"http": {"servers": {"edge": server}}},
     }
-    if not plain:
-        names = [instance.app_host, f"*.gw.{instance.domain}", f"*.vnc.{instance.domain}"]
+    if is_signed_outside(instance, tls):
+        server["automatic_https"] = {"disable": True}
+        server["tls_connection_policies"] = [{}]
+        config["apps"]["tls"] = {"certificates": {"load_files": [
+            {"certificate": CERTIFICATE, "key": KEY}]}}
+    elif not plain:
+        names = certificate_names(instance)
         config["apps"]["tls"] = {"automation": {"policies": [
             {"subjects": names, "issuers": [{"module": "internal"}]}]}}
         config["apps"]["pki"] = {"certificate_authorities": {"local": {"install_trust": False}}}

@@ -99,6 +99,10 @@ def rules() -> str:
         alert("DrillFailing", 'time() - reconciler_backup_last_success_timestamp_seconds'
               '{kind="drill"} > reconciler_backup_age_limit_seconds', "1m",
               "No backup was restored and compared for too long: `./iw backup list` says why."),
+        alert("CertificateExpiring",
+              'reconciler_certificate_timestamp_seconds{at="overdue"} < time()', "10m",
+              "The edge's certificate ends soon, or there is none, and it was not signed anew: "
+              "`./iw tls show` says why."),
         alert("VolumeFilling", "reconciler_volume_bytes > on() group_left() "
               "(0.8 * reconciler_volume_limit_bytes)", "1m",
               "The files of {{ $labels.employee }} ({{ $labels.customer }}) are nearly at their "

@@ -12,8 +12,8 @@ import pulumi_docker as docker
 
 from stacks import dns_zone, model_keys, model_proxy, monitoring_config
 from stacks.container import Container, label_args
-from stacks.edge_config import bootstrap, edge_config
-from stacks.resources import ConfigFile, EdgeConfig, Firewall, Folder, Zone
+from stacks.edge_config import bootstrap, certificate_names, edge_config, is_signed_outside
+from stacks.resources import Certificate, ConfigFile, EdgeConfig, Firewall, Folder, Zone
 from stacks.secret_files import reference
 from state_repo.documents import Platform
 from state_repo.instance import LABEL_INSTANCE, LABEL_PLATFORM, Instance
@@ -47,7 +47,8 @@ def config_files(instance: Instance, platform: Platform) -> dict[str, Files]:
     """By part, each file below the data folder (path to content)."""
     dns = "\n".join([
         "launch=gsqlite3", "gsqlite3-database=/data/pdns.sqlite3", "gsqlite3-dnssec=no",
-        "socket-dir=/tmp", "local-address=127.0.0.1", f"local-port={instance.ports['dns']}",
+        "socket-dir=/tmp", "local-address=" + ", ".join(["127.0.0.1", *platform.dns.listen]),
+        f"local-port={instance.ports['dns']}",
         "api=yes", f"api-key={reference(dns_zone.API_KEY)}", "webserver=yes",
         "webserver-address=127.0.0.1", f"webserver-port={instance.ports['dns_api']}",
         "webserver-allow-from=127.0.0.1", "security-poll-suffix=", "version-string=anonymous",
@@ -79,10 +80,15 @@ def program(instance: Instance, platform: Platform) -> Callable[[], None]:
                      {"data/edge": "/data", "run/edge": "/run/edge"}, memory=512,
                      envs=["XDG_DATA_HOME=/data", "XDG_CONFIG_HOME=/data"],
                      low_port=instance.ports["edge"] < 1024)
-        EdgeConfig("edge-config", depends_on=[edge], config=edge_config(instance))
+        needs: list[pulumi.Resource] = [edge]
+        if is_signed_outside(instance, platform.tls):
+            needs.append(Certificate("certificate", depends_on=[edge],
+                                     names=certificate_names(instance)))
+        EdgeConfig("edge-config", depends_on=needs, config=edge_config(instance, platform.tls))
         if platform.dns.provider == "powerdns":
             dns = _part(instance, platform, "dns", "dns", files["dns"],
-                        ["/opt/dns/start"], {"data/dns": "/data"}, memory=256)
+                        ["/opt/dns/start"], {"data/dns": "/data"}, memory=256,
+                        low_port=bool(platform.dns.listen))
             zone_needs: list[pulumi.Resource] = [dns]
         else:
             zone_needs = []

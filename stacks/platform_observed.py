@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import requests
 import yaml
 
-from stacks import UnreachableError, dns_zone, firewall, monitoring_config
+from stacks import UnreachableError, certificate, dns_zone, firewall, monitoring_config
 from stacks.edge import live_config
-from stacks.edge_config import edge_config
+from stacks.edge_config import edge_config, is_signed_outside
 from stacks.fingerprint import Difference
 from stacks.host_files import is_current
 from stacks.observed import DockerReality
@@ -56,8 +56,10 @@ def dns_differences(instance: Instance, platform: Platform) -> Iterator[Differen
             yield "record", name, f"it answers {found[key]['values']} with ttl {found[key]['ttl']}"
 
 
-def edge_differences(instance: Instance) -> Iterator[Difference]:
-    wanted, real = edge_config(instance), live_config(instance)
+def edge_differences(instance: Instance, platform: Platform) -> Iterator[Difference]:
+    if is_signed_outside(instance, platform.tls) and certificate.current(instance) is None:
+        yield "file", "the edge's certificate", "it was changed or removed"
+    wanted, real = edge_config(instance, platform.tls), live_config(instance)
     if real != wanted:
         for path in list(paths_between(wanted, real))[:3]:
             yield "edge", path, "it is not as it was set"

@@ -54,6 +54,12 @@ class Zone(_Ours):
     kind = "instantworker:dns:Zone"
 
 
+class Certificate(_Ours):
+    """The files of the edge's certificate: `names`; see `stacks.certificate`."""
+
+    kind = "instantworker:edge:Certificate"
+
+
 class EdgeConfig(_Ours):
     """Caddy's whole configuration: `config`."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from stacks import StackError, firewall
+from stacks.certificate import CertificateFiles
 from stacks.dns_zone import Zone
 from stacks.edge import EdgeConfig
 from stacks.employee_files import EmployeeFiles
@@ -55,7 +56,8 @@ def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str
             Network(),
             Volume(volumes, may_remove_volume, instance.backups_path)]),
         "instantworker": Provider("instantworker", "1.0.0", [
-            Zone(instance), EdgeConfig(instance), firewall.Firewall(), Folder(instance),
+            Zone(instance), EdgeConfig(instance), CertificateFiles(instance), firewall.Firewall(),
+            Folder(instance),
             ConfigFile(instance), EmployeeFiles(instance, partial(tell, "InTheWay"), let_end),
             ModelKey(instance, partial(let_end, is_new=True))]),
     })

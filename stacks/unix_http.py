@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from stacks import StackError, UnreachableError
 from state_repo.unix_socket import UnixConnection
 
 
-def call(path: Path, method: str, url: str, body: Any = None, timeout_s: float = 10.0) -> Any:
+def call(path: Path, method: str, url: str, body: Any = None,
+         headers: Mapping[str, str] | None = None, timeout_s: float = 10.0) -> Any:
     """One JSON request; returns the decoded answer (None when empty).
 
     Raises:
@@ -21,7 +23,7 @@ def call(path: Path, method: str, url: str, body: Any = None, timeout_s: float =
     connection = UnixConnection(path, timeout_s)
     try:
         connection.request(method, url, None if body is None else json.dumps(body),
-                           {"Content-Type": "application/json"})
+                           {"Content-Type": "application/json", **(headers or {})})
         response = connection.getresponse()
         text = response.read().decode()
     except (OSError, http.client.HTTPException) as error:

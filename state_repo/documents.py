@@ -247,11 +247,26 @@ class Brakes:
 
 @dataclass(frozen=True, slots=True)
 class Dns:
-    """`provider`: an octoDNS provider by short name. `address`: what the hosts resolve to."""
+    """`provider`: an octoDNS provider by short name. `address`: what the hosts resolve to.
+    `listen`: where the platform's own PowerDNS answers others than this machine: address:port."""
 
     provider: str = "powerdns"
     address: str = "127.0.0.1"
     ttl: int = 60
+    listen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Who signs the edge's certificate, where the domain is a real one. `issuer`: `internal`, the
+    edge's own authority, or `acme`, a public one: `directory` is "production" or "staging" (Let's
+    Encrypt's), or another's URL; `email`: whom it warns; `trusted`: the secret file with the
+    certificate (PEM) of an authority of one's own, by which the directory itself is trusted."""
+
+    issuer: Literal["internal", "acme"] = "internal"
+    directory: str = "production"
+    email: str | None = None
+    trusted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,6 +441,7 @@ class Platform:
     plans: dict[str, Plan] = field(default_factory=dict)
     billing: Billing = field(default_factory=Billing)
     review: Review = field(default_factory=Review)
+    tls: Tls = field(default_factory=Tls)
     alerts: Alerts = field(default_factory=Alerts)
     backups: Backups = field(default_factory=Backups)
     warm_per_customer: int = 0

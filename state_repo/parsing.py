@@ -47,6 +47,7 @@ from state_repo.documents import (
     SeatRange,
     Sleep,
     Storage,
+    Tls,
     Violation,
 )
 from state_repo.schema import schema_for
@@ -423,7 +424,8 @@ def _plain_plan(plan: Plan) -> dict[str, Any]:
 
 _PARTS: dict[str, type[Any]] = {
     "network": NetworkPool, "limits": Limits, "brakes": Brakes, "dns": Dns, "sleep": Sleep,
-    "storage": Storage, "billing": Billing, "review": Review, "backups": Backups}
+    "storage": Storage, "billing": Billing, "review": Review, "backups": Backups,
+    "tls": Tls}
 
 
 def _alerts(values: dict[str, Any]) -> Alerts:
@@ -456,6 +458,7 @@ def _platform(values: dict[str, Any]) -> Platform:
     for name, build in (("models", partial(_build, OfferedModel)), ("plans", _plan)):
         if name in spec:
             parts[name] = {key: build(given) for key, given in spec[name].items()}
+    parts["dns"] = replace(parts["dns"], listen=tuple(parts["dns"].listen))
     parts["alerts"] = _alerts(spec.get("alerts", {}))
     parts["ignore_differences"] = tuple(
         _build(IgnoredDifference, given) for given in spec.pop("ignoreDifferences", ()))
@@ -468,7 +471,9 @@ def _plain_platform(p: Platform) -> dict[str, Any]:
     return {"spec": {
         "images": dict(sorted(p.images.items())), "network": _values(p.network),
         "defaults": {"resources": _values(p.defaults)}, "limits": _values(p.limits),
-        "brakes": _values(p.brakes), "dns": _values(p.dns),
+        "brakes": _values(p.brakes),
+        "dns": _values(p.dns) | {"listen": list(p.dns.listen)},
+        "tls": {k: v for k, v in _values(p.tls).items() if v is not None},
         "models": {name: {k: v for k, v in _values(model).items() if v is not None}
                    for name, model in sorted(p.models.items())},
         "sleep": _values(p.sleep), "storage": _values(p.storage),

@@ -172,9 +172,13 @@ def _plan() -> dict[str, Any]:
     }, ("title", "amount"))
 
 
+def _address() -> dict[str, Any]:
+    return {"type": "string", "maxLength": 254, "pattern": "^[^@\\s<>]+@[^@\\s<>]+$"}
+
+
 def _alerts() -> dict[str, Any]:
     given = Alerts()
-    address = {"type": "string", "maxLength": 254, "pattern": "^[^@\\s<>]+@[^@\\s<>]+$"}
+    address = _address()
     secret = ID | {"maxLength": 64}
     url = "The secret file with the URL: whoever knows it can post."
     return _object({
@@ -241,6 +245,19 @@ def _platform() -> dict[str, Any]:
             "provider": NAME | {"default": dns.provider},
             "address": {"type": "string", "format": "ipv4", "default": dns.address},
             "ttl": _number(dns.ttl, 1, 86400, "Seconds."),
+            "listen": {"type": "array", "maxItems": 8, "uniqueItems": True, "items": {
+                "type": "string", "pattern": "^([0-9.]+|\\[[0-9a-fA-F:]+\\]):[0-9]{1,5}$"},
+                "description": "Where our PowerDNS answers the world: address:port."},
+        }),
+        "tls": _object({
+            "issuer": {"enum": ["internal", "acme"], "default": given.tls.issuer, "description":
+                       "internal: the edge's own authority. acme: a public one."},
+            "directory": {"type": "string", "maxLength": 300, "default": given.tls.directory,
+                          "pattern": "^(production|staging|https://[^\\s]+)$",
+                          "description": "Let's Encrypt's production or staging, or a URL."},
+            "email": _address() | {"description": "Whom the authority warns."},
+            "trusted": ID | {"maxLength": 64, "description": "The secret file with the certificate "
+                             "of an authority of one's own."},
         }),
         "models": {"type": "object", "additionalProperties": _offered_model(), "minProperties": 1,
                    "description": "What employees may use, by the name they use."},

@@ -21,6 +21,7 @@ PYTHON = VENV / "bin" / "python"
 PULUMI_VERSION = "v3.259.0"
 GITEA = "code.gitea.io/gitea@v1.26.0"
 GITEA_SUM = "h1:fJP9dqLbzKrKWUVnCVTfVersZdVDuyJQLEDzCAOmKKA="
+PEBBLE = "github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.3"
 STRIPE_MOCK = "github.com/stripe/stripe-mock@v0.203.0"
 # program -> Debian package
 PROGRAMS = {"git": "git", "iptables": "iptables", "mmdebstrap": "mmdebstrap",
@@ -97,19 +98,30 @@ def pulumi() -> Path:
 
 
 def stripe_mock() -> Path:
-    """The server that knows Stripe's own description of its API, for tests: built from a pinned Go
-    module into the shared cache."""
+    """The server that knows Stripe's own description of its API, for tests."""
+    return _go_program(STRIPE_MOCK)
+
+
+def pebble() -> Path:
+    """Let's Encrypt's own server for tests of ACME clients."""
+    return _go_program(PEBBLE)
+
+
+def _go_program(module: str) -> Path:
+    """Built from a pinned Go module into the shared cache, and found below .build/bin."""
+    path, version = module.split("@")
+    name = path.rpartition("/")[2]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "instantworker"
-    built = cache / f"stripe-mock-{STRIPE_MOCK.rpartition('@')[2]}"
+    built = cache / f"{name}-{version}"
     if not built.exists():
         folder = cache / f"{built.name}.{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
-        run([_go(), "install", "-trimpath", STRIPE_MOCK],
-            "check the network and GOPROXY, then run this again", log=BUILD / "stripe-mock.log",
+        run([_go(), "install", "-trimpath", module],
+            "check the network and GOPROXY, then run this again", log=BUILD / f"{name}.log",
             env=os.environ | {"GOBIN": str(folder)})
-        (folder / "stripe-mock").rename(built)
+        (folder / name).rename(built)
         folder.rmdir()
-    link = BUILD / "bin" / "stripe-mock"
+    link = BUILD / "bin" / name
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink() or link.readlink() != built:
         link.unlink(missing_ok=True)

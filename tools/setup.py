@@ -115,14 +115,14 @@ def _wait_for_platform(instance: Instance) -> None:
 
 
 def _edge_answers(instance: Instance) -> bool:
-    """Asked as a browser would: by the dashboard's name, in https where the edge speaks it (then
-    by the authority that the edge itself made)."""
+    """Asked as a browser would: by the dashboard's name, in https where the edge speaks it."""
     connection = http.client.HTTPConnection(instance.app_host, instance.ports["edge"], timeout=2)
     connection.sock = socket.create_connection((instance.edge_address, instance.ports["edge"]),
                                                timeout=2)
     if instance.app_url.startswith("https:"):
-        authority = instance.data / "data/edge/caddy/pki/authorities/local/root.crt"
-        trust = ssl.create_default_context(cafile=str(authority))
+        # By whichever certificate it has by now: this asks whether it answers, on this machine.
+        trust = ssl.create_default_context()
+        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
         connection.sock = trust.wrap_socket(connection.sock, server_hostname=instance.app_host)
     try:
         connection.request("GET", "/healthz")

@@ -19,6 +19,7 @@ from operator_cli import (  # noqa: F401 - add commands
     models,
     review,
     skills,
+    tls,
     upgrade,
 )
 from operator_cli.commands import iw
@@ -53,6 +54,8 @@ CAUSES: dict[str, tuple[str, str, str, tuple[tuple[str, str], ...]]] = {
                       (("reconciler_backup_age_limit_seconds{kind=\"backup\"}", "50000"),)),
     "DrillFailing": (f"{BACKUP}{{kind=\"drill\"}}", "0", "-100000",
                      (("reconciler_backup_age_limit_seconds{kind=\"drill\"}", "50000"),)),
+    "CertificateExpiring": ('reconciler_certificate_timestamp_seconds{at="overdue"}', "1000000",
+                            "0", ()),
     "VolumeFilling": (VOLUME, "800", "801", (LIMIT,)),
     "StackDegraded": ('reconciler_stack_info{customer="acme",health_status="Degraded"}', "0", "1",
                       ())}

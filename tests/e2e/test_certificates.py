@@ -1,0 +1,177 @@
+"""Certificates of a public authority, from Pebble, Let's Encrypt's own server for tests: wildcards,
+proved in our own DNS; renewed; and told when they are not."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from stacks import certificate
+from tests.conftest import ROOT, docker, free_ports, light_platform, new_instance, remove_all
+from tests.e2e.house import House, until
+from tests.e2e.work import chromium, signed_in
+from tools import machine
+
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
+DOMAIN, LIFETIME_S = "iw.test", 180
+
+
+@dataclass
+class Pebble:
+    """`authority`: the file that its own server is trusted by."""
+
+    process: subprocess.Popen[bytes]
+    directory: str
+    management: str
+    authority: Path
+
+    def root(self) -> str:
+        """The certificate that signs what it signs, at its end."""
+        return requests.get(f"{self.management}/roots/0", verify=False, timeout=5).text
+
+    def signer(self) -> str:
+        return requests.get(f"{self.management}/intermediates/0", verify=False, timeout=5).text
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulumi: str
+          ) -> Iterator[House]:
+    data: Path = tmp_path_factory.mktemp("house")
+    data.chmod(0o755)
+    instance = new_instance(data, DOMAIN)
+    made = House(instance, light_platform(images, instance))
+    made.customer("acme", 3)
+    try:
+        made.start()
+        until(lambda: made.status.stack("platform") and made.is_synced(), "the platform is up", 90,
+              made)
+        yield made
+    finally:
+        made.stop()
+        remove_all(instance)
+
+
+@pytest.fixture(scope="module")
+def pebble(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebble]:
+    folder, ports = tmp_path_factory.mktemp("pebble"), free_ports()
+    own_certificate(folder)
+    (folder / "config.json").write_text(json.dumps({"pebble": {
+        "listenAddress": f"127.0.0.1:{ports['app']}",
+        "managementListenAddress": f"127.0.0.1:{ports['edge']}",
+        "certificate": str(folder / "server.pem"), "privateKey": str(folder / "key.pem"),
+        "httpPort": 5002, "tlsPort": 5001, "ocspResponderURL": "",
+        "externalAccountBindingRequired": False,
+        "certificateValidityPeriod": LIFETIME_S,
+        "profiles": {"default": {"description": "short", "validityPeriod": LIFETIME_S}}}}))
+    log = (folder / "log").open("wb")
+    process = subprocess.Popen(
+        [machine.pebble(), "-config", str(folder / "config.json"), "-dnsserver",
+         f"127.0.0.1:{house.instance.ports['dns']}"], stdout=log, stderr=log,
+        env=os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "20"})
+    made = Pebble(process, f"https://127.0.0.1:{ports['app']}/dir",
+                  f"https://127.0.0.1:{ports['edge']}", folder / "server.pem")
+    try:
+        until(lambda: listens(ports["app"]), "Pebble listens", 30)
+        yield made
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def own_certificate(folder: Path) -> None:
+    """Of Pebble's own server, signed by itself."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Pebble")])
+    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name)
+            .public_key(key.public_key()).serial_number(1).not_valid_before(now)
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]),
+                           critical=False).sign(key, hashes.SHA256()))
+    (folder / "server.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption()))
+
+
+def shown(house: House, name: str, root: str) -> int:
+    """The serial number of the certificate that the edge shows for a name; it is verified by the
+    authority's root, as a browser that knows it would."""
+    trust = ssl.create_default_context(cadata=root)
+    edge = "127.0.0.1", house.instance.ports["edge"]
+    with (socket.create_connection(edge, timeout=5) as raw,
+          trust.wrap_socket(raw, server_hostname=name) as speaking):
+        found = speaking.getpeercert(binary_form=True)
+    return x509.load_der_x509_certificate(found or b"").serial_number
+
+
+def iw(house: House, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(ROOT / "iw"), "--data", str(house.instance.data), *arguments],
+                          capture_output=True, text=True, check=False)
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_wildcards_are_signed_used_and_renewed_and_a_failure_is_told(house: House, pebble: Pebble):
+    done = iw(house, "tls", "set", "acme", "--directory", pebble.directory, "--trusted",
+              str(pebble.authority), "--email", "ops@iw.test")
+    assert done.returncode == 0, done.stderr
+    until(lambda: house.iw("tls", "show", check=False).get("ends"), "it is signed", 120, house)
+    pulse, root = house.hire("acme", "Pulse"), pebble.root()
+    first = shown(house, house.instance.app_host, root)
+    assert first == shown(house, house.instance.chat_host(pulse), root)
+    assert first == shown(house, house.instance.browser_host(pulse), root)
+    assert docker("exec", house.instance.platform_container("edge"), "stat", "-c", "%U%a",
+                  "/data/tls/key.pem") == ["UNKNOWN600"]
+    with chromium(DOMAIN, pebble.signer()) as browser:
+        visitor = signed_in(house, browser)
+        visitor.page.goto(house.instance.app_url)
+        visitor.shot("certified")
+        visitor.context.close()
+    left = subprocess.run(["dig", "+short", "-p", str(house.instance.ports["dns"]), "@127.0.0.1",
+                           f"_acme-challenge.app.{DOMAIN}", "TXT"], capture_output=True, text=True,
+                          check=True).stdout
+    assert left == "", "the proof is taken out of the zone again"
+
+    # By itself, in the last third of its time; then when somebody asks.
+    second = until(lambda: (now := shown(house, house.instance.app_host, root)) != first and now,
+                   "it is renewed by itself", LIFETIME_S, house)
+    done = iw(house, "tls", "renew")
+    assert done.returncode == 0 and "Signed by" in done.stdout, done.stdout + done.stderr
+    assert shown(house, house.instance.app_host, root) not in (first, second)
+    assert house.is_synced() and house.drift() == []
+
+    # The authority is away.
+    pebble.process.kill()
+    done = iw(house, "tls", "renew")
+    assert done.returncode == 1 and "refused" in done.stderr, done.stdout + done.stderr
+    assert iw(house, "tls", "show").returncode == 1
+    assert any("was not signed" in text for text in house.events("CertificateFailed"))
+    shown(house, house.instance.app_host, root)  # what there is goes on serving
+    (found,) = (f for f in json.loads(iw(house, "doctor", "--json").stdout)
+                if f["name"] == "certificate")
+    assert found["result"] == "fail"
+    metrics = requests.get(f"http://127.0.0.1:{house.instance.ports['reconciler']}/metrics",
+                           timeout=5).text
+    ends = certificate.current(house.instance).ends
+    assert f'reconciler_certificate_timestamp_seconds{{at="ends"}} {ends.timestamp()}' in metrics
