@@ -170,6 +170,7 @@ class Reconciler:
         self.boost.settle(awake)
         self.rest.look(awake, platform.sleep, frozenset(
             e for e in awake if rows[e]["desired_state"] == "warm"))
+        self.metrics.show_use(self.rest.used(), rows)
 
     def watch_storage(self) -> None:
         """Measures some volumes, and says which fill up."""

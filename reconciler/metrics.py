@@ -10,6 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from stacks.certificate import Certificate
+from stacks.cgroup import Use
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -50,6 +51,13 @@ class Metrics:
 
         self.volumes = Gauge("reconciler_volume_bytes", "What an employee's files take.",
                              ["customer", "employee"], registry=self.registry)
+        whose = ["customer", "employee"]
+        self.memory = Gauge("reconciler_employee_memory_bytes", "What an employee that is awake "
+                            "holds in memory.", whose, registry=self.registry)
+        self.cpu = Gauge("reconciler_employee_cpu_seconds", "Processor time of an employee's "
+                         "container since it started.", whose, registry=self.registry)
+        self.pids = Gauge("reconciler_employee_pids", "Its processes and threads.", whose,
+                          registry=self.registry)
         self.volume_limit = Gauge("reconciler_volume_limit_bytes",
                                   "What an employee's files may take.", registry=self.registry)
         self.backup_success = Gauge(
@@ -78,6 +86,17 @@ class Metrics:
             self.employees.labels(employee["health_status"]).inc()
             asleep += employee["asleep_since"] is not None
         self.asleep.set(asleep)
+
+    def show_use(self, used: Mapping[str, Use], employees: Mapping[str, Mapping[str, Any]]) -> None:
+        """What each employee that is awake uses; an employee that is not has no series."""
+        for gauge in (self.memory, self.cpu, self.pids):
+            gauge.clear()
+        for employee, use in used.items():
+            if employee in employees:
+                whose = employees[employee]["customer"], employee
+                self.memory.labels(*whose).set(use.memory)
+                self.cpu.labels(*whose).set(use.cpu_s)
+                self.pids.labels(*whose).set(use.pids)
 
     def show_backups(self, times: Mapping[str, tuple[datetime | None, timedelta]] | None) -> None:
         """By "backup" and "drill": when the last whole one ended, and how old that may be. None:

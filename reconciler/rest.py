@@ -37,13 +37,14 @@ BUSY = 0.15  # of one processor: an idle gateway with an open browser stays belo
 @dataclass(slots=True)
 class Watch:
     """What was seen of one container that runs. Times are monotonic seconds. `dozes`: its cold
-    memory was put into swap since it last did anything."""
+    memory was put into swap since it last did anything. `use`: the last look."""
 
     container: cgroup.Container
     cpu_s: float
     at: float
     idle_since: float
     dozes: bool = False
+    use: cgroup.Use | None = None
 
 
 def is_busy(before: Watch, now: cgroup.Use, at: float) -> bool:
@@ -80,6 +81,11 @@ class Rest:
         """Who sleeps, and is not just falling asleep."""
         with self._guard:
             return frozenset(self._settled)
+
+    def used(self) -> dict[str, cgroup.Use]:
+        """What everybody who is awake uses, as last seen."""
+        with self._guard:
+            return {employee: watch.use for employee, watch in self._watches.items() if watch.use}
 
     def look(self, awake: Mapping[str, str], sleep: Sleep, blanks: Collection[str] = ()) -> None:
         """Looks at everybody in `awake` (employee to container id), and puts to sleep who was
@@ -150,7 +156,7 @@ class Rest:
             container = cgroup.find(self._instance.container_name(employee))
             seen = container and self._use(container)
             if container and seen:
-                self._watches[employee] = Watch(container, seen.cpu_s, now, now)
+                self._watches[employee] = Watch(container, seen.cpu_s, now, now, use=seen)
             return
         if now - watch.at < LOOK_EVERY_S:
             return
@@ -160,7 +166,7 @@ class Rest:
             return
         if is_busy(watch, seen, now):
             watch.idle_since, watch.dozes = now, False
-        watch.cpu_s, watch.at = seen.cpu_s, now
+        watch.cpu_s, watch.at, watch.use = seen.cpu_s, now, seen
         idle_s = now - watch.idle_since
         if sleep.after_minutes > 0 and (
                 idle_s >= sleep.after_minutes * 60 or (idle_s > 0 and not may_wait)):
