@@ -16,8 +16,8 @@ NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
 STACK_TYPES = ("pulumi:pulumi:Stack", "pulumi:providers:docker", "pulumi:providers:instantworker")
 PLATFORM_TYPES = ("instantworker:dns:Zone", "instantworker:edge:Config",
-                  "instantworker:host:Firewall", "instantworker:host:ConfigFile",
-                  "instantworker:host:Folder")
+                  "instantworker:edge:Certificate", "instantworker:host:Firewall",
+                  "instantworker:host:ConfigFile", "instantworker:host:Folder")
 FILES, KEY = "instantworker:employee:Files", "instantworker:model:Key"
 Props = Mapping[str, Any]
 

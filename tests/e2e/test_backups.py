@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from state_repo.instance import Instance
+from state_repo.status import StatusStore
+from state_repo.store import Store
 from tests.conftest import ROOT, docker, remove_all
 from tests.e2e.house import House, until
 from tests.e2e.work import inside
@@ -69,6 +71,8 @@ def test_one_s_files_and_then_everything_come_back(house: House, place: Path, re
                           env=environment | {"IW_BACKUP_PASSWORD": password})
     assert done.returncode == 0, done.stdout + done.stderr
     assert Instance.load(house.instance.data) == house.instance
+    # Not through what is still open of the files that are gone.
+    house.store, house.status = Store(house.store.path), StatusStore(house.instance.database_url)
     house.start()
     until(lambda: house.is_synced() and house.answers(pulse), "everybody works again", 180, house)
     took = time.monotonic() - lost
