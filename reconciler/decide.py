@@ -287,13 +287,17 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
            ran: Mapping[str, Wanted], drift: Mapping[str, tuple[Drift, ...]], now: datetime, *,
            seen: Seen | None = None, confirmed: Confirmed | None = None,
            owners: Mapping[str, str] | None = None, before: Hold | None = None,
-           refresh_every: timedelta = REFRESH_EVERY) -> Decision:
+           refresh_every: timedelta = REFRESH_EVERY, shared_digest: str | None = None
+           ) -> Decision:
     """The Actions that are due. Only what changed, drifted, failed or waited long gets one.
 
+    `platform_digest`: of what the platform's stack depends on; `shared_digest`: of the part of it
+    that customers' stacks depend on (None: all of it).
     `ran`: by customer, what was applied last. `owners`: by employee's id, the customer that it
     belongs to, for ever. `before`: the hold of the turn before.
     """
     seen, confirmed = seen or Seen(), confirmed or Confirmed()
+    shared = platform_digest if shared_digest is None else shared_digest
     stops, running = stops_of(snapshot, ran, seen.running)
     hold = brake(stops, running, snapshot, confirmed, before)
     actions: list[Action] = []
@@ -342,13 +346,13 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
             stay(customer, "held at its last good state: " + "\n".join(map(str, wrong)))
             if was is not None and stops_only(was.state, state):
                 kept[customer], lost[customer] = was.kept, was.lost
-                consider(stack_of(customer), digest_of(state, platform_digest, was.kept, grace,
-                                                       now, was.lost, skills), snapshot.commit)
+                consider(stack_of(customer), digest_of(state, shared, was.kept, grace, now,
+                                                       was.lost, skills), snapshot.commit)
             continue
         kept[customer] = kept_of(state, was, unknown.get(customer, ()), grace, now)
         lost[customer] = (seen.lost.get(customer, _NOBODY) if seen.lost is not None
                           else was.lost if was else _NOBODY)
-        consider(stack_of(customer), digest_of(state, platform_digest, kept[customer], grace, now,
+        consider(stack_of(customer), digest_of(state, shared, kept[customer], grace, now,
                                                lost[customer], skills), snapshot.commit)
     for stack in applied:
         gone = customer_of(stack)

@@ -53,7 +53,16 @@ from reconciler.workers import Workers
 from reconciler.world import PARTS, Look, World
 from stacks import StackError
 from state_repo import StateRepoError
-from state_repo.documents import PLATFORM_PATH, Platform, Violation, employee_path, worsened
+from state_repo.documents import (
+    PLATFORM_PATH,
+    Alerts,
+    Platform,
+    Tls,
+    Violation,
+    employee_path,
+    worsened,
+)
+from state_repo.documents import Backups as Backed
 from state_repo.instance import Instance
 from state_repo.parsing import DocumentError
 from state_repo.snapshot import CustomerState, CustomerView, Snapshot
@@ -251,7 +260,8 @@ class Reconciler:
             platform_digest = self.platform_digest(snapshot.platform)
             decision = decide(snapshot, platform_digest, self.book.applied(), self.book.wanted(),
                               drift, now, seen=seen_of(look), confirmed=self.confirmation.read(),
-                              owners=self.book.owners(), before=self._hold)
+                              owners=self.book.owners(), before=self._hold,
+                              shared_digest=self.shared_digest(snapshot.platform))
             self._remember_hold(decision, halted=halt is not None)
             if halt is not None:
                 decision = self._repairs_only(decision, drift, now)
@@ -553,9 +563,16 @@ class Reconciler:
     # ---- small things ------------------------------------------------------------------------
 
     def platform_digest(self, platform: Platform) -> str:
-        """Of what all stacks depend on. (Skills are of those who were given them.)"""
+        """Of what the platform's stack depends on. (Skills are of those who were given them.)"""
         text = repr(replace(platform, skills={})) + self.world.program_digest
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def shared_digest(self, platform: Platform) -> str:
+        """Of what every customer's stack depends on, too: a part's image, or who is told of
+        alerts, is no reason to look at all of them."""
+        return self.platform_digest(replace(
+            platform, alerts=Alerts(), backups=Backed(), tls=Tls(),
+            images={k: v for k, v in platform.images.items() if k == "employee"}))
 
     def _most_cpus(self) -> float:
         platform = self.book.platform

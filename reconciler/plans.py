@@ -110,7 +110,8 @@ class Planner:
         return _told(found, files, stacks, []) | {"cost": _costs(before, after)}
 
     def _stacks(self, before: Snapshot, after: Snapshot) -> list[StackPlan]:
-        everybody = self._r.platform_digest(before.platform) != self._r.platform_digest(
+        everybody = self._r.shared_digest(before.platform) != self._r.shared_digest(after.platform)
+        platform = self._r.platform_digest(before.platform) != self._r.platform_digest(
             after.platform)
 
         def skills(of: Snapshot, name: str) -> list[str]:
@@ -126,7 +127,7 @@ class Planner:
             decision.held.get(name, f"customers/{name}/ vanishes; nothing was ever made of it"),))
             for name in before.customers if name not in after.customers]
         braked = decision.hold.stops if decision.hold and decision.hold != was.hold else {}
-        found = self._preview(after, decision, now, touched, platform=everybody)
+        found = self._preview(after, decision, now, touched, platform=platform)
         return [replace(plan, notes=(*plan.notes,
             f"The brake will hold this: it would stop {', '.join(stopped)} at once. After the "
             "merge, iw confirm lets it through.",)) if (
@@ -137,7 +138,8 @@ class Planner:
         r = self._r
         return decide(snapshot, r.platform_digest(snapshot.platform), r.book.applied(),
                       r.book.wanted(), {}, now,
-                      seen=seen_of(r.turn.look) if r.turn else None, owners=r.book.owners())
+                      seen=seen_of(r.turn.look) if r.turn else None, owners=r.book.owners(),
+                      shared_digest=r.shared_digest(snapshot.platform))
 
     def _preview(self, snapshot: Snapshot, decision: Decision, now: datetime,
                  customers: Iterable[str], *, platform: bool) -> list[StackPlan]:

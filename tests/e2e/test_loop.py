@@ -216,6 +216,7 @@ def test_drift_is_noticed_reported_and_repaired(house, pulse, kind):
     assert resolve(house, house.instance.app_host) == ["127.0.0.1"]
 
 
+@pytest.mark.long  # by value each time: tests/reconciler/test_world.py, test_loop.py
 def test_files_that_are_gone_are_held_and_reported_until_a_person_decides(house, pulse):
     lost = house.hire("acme", "Lost")
     name, volume = house.instance.container_name(lost), house.instance.employee_volume(lost)

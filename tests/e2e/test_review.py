@@ -16,7 +16,7 @@ from tests.conftest import docker
 from tests.e2e.house import PASSWORD, House, clone, push, until
 from webapp import accounts
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 
 class Engineer:

@@ -85,6 +85,8 @@ def test_a_part_is_down_and_back(house, team, part):
     all_is_well(house, team)
 
 
+# The two that follow are proved by value each time (tests/reconciler).
+@pytest.mark.long
 def test_history_rewritten_stops_the_loop_until_it_is_confirmed(house, team):
     old = house.store.head()
     tree = subprocess.run(["git", "-C", str(house.store.path), "rev-parse", f"{old}^{{tree}}"],
@@ -104,6 +106,7 @@ def test_history_rewritten_stops_the_loop_until_it_is_confirmed(house, team):
     all_is_well(house, team)
 
 
+@pytest.mark.long
 def test_a_snapshot_that_stops_too_many_is_held(house, team):
     people = [changes.hire(house.store, ENGINEER, "bolt", f"Many {n}", "T")[0] for n in range(6)]
     until(lambda: all(house.answers(e.id, "bolt") for e in people), "all six work", 60, house)

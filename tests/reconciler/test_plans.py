@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.plans import Planner
 from state_repo import changes
-from state_repo.documents import Brakes, Employee
+from state_repo.documents import AlertReceiver, Alerts, Brakes, Employee, Limits
 from state_repo.parsing import dump
 from state_repo.review import Changes, NoChangeError
 from tests.reconciler.fake_world import ANN, House
@@ -57,6 +57,20 @@ def test_only_what_a_change_touches_is_previewed_and_nothing_is_touched(house):
     assert (document["does"], document["fields"]) == ("changed", [
         {"field": "spec.resources.memoryMb", "old": 3072, "new": 4096}])
     assert plan["problems"] == [] and plan["head"] == Changes(house.store).find("c").head
+
+
+@pytest.mark.parametrize("change, looked_at", [
+    ({"alerts": Alerts((AlertReceiver(webhook="pager"),))}, {"platform"}),
+    ({"limits": Limits(max_pids=4096)}, {"platform", "customer-acme", "customer-bolt"})])
+def test_what_customers_do_not_depend_on_looks_at_none_of_them(house, change, looked_at):
+    house.settle()
+    wanted = replace(house.store.platform(), **change)
+    Planner(house.r).change(propose(house, {wanted.path: dump(wanted)}))
+    assert set(house.world.previews) == looked_at
+    before = len(house.world.runs)
+    changes.set_platform(house.store, ANN, "Change", lambda _: wanted)
+    house.settle()
+    assert {name for name, _ in house.world.runs[before:]} == looked_at
 
 
 def test_the_digest_names_what_was_looked_at(house):

@@ -75,14 +75,27 @@ def test_a_runbook_says_what_it_must_and_names_commands_that_exist(name):
                                                if line.startswith("## ")] == [
         "## Who notices", "## First look", "## Mend", "## It ends"]
     for command in re.findall(r"`\./iw\s([^`]+)`", text):
-        verb, *rest = command.split()
-        assert verb in iw.commands, command
-        found = iw.commands[verb]
-        if isinstance(found, click.Group):
-            assert rest and rest[0] in found.commands, command
-            found = found.commands[rest[0]]
-        known = {option for parameter in found.params for option in parameter.opts}
-        assert {word for word in rest if word.startswith("--")} <= known, command
+        assert_exists(command)
+
+
+def test_the_guide_to_production_names_commands_that_exist():
+    text = (ROOT / "docs" / "production.md").read_text()
+    found = re.findall(r"^ +\./iw ([^\n#]+)", text, re.MULTILINE)
+    assert len(found) > 10
+    for command in found:
+        assert_exists(command)
+
+
+def assert_exists(command: str) -> None:
+    verb, *rest = command.split()
+    assert verb in iw.commands, command
+    found = iw.commands[verb]
+    if isinstance(found, click.Group):
+        assert rest and rest[0] in found.commands, command
+        found = found.commands[rest[0]]
+    known = {option for parameter in found.params
+             for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in rest if word.startswith("--")} <= known, command
 
 
 def seconds(text: str) -> int:
