@@ -17,7 +17,8 @@ VOLUME = "docker:index/volume:Volume"
 STACK_TYPES = ("pulumi:pulumi:Stack", "pulumi:providers:docker", "pulumi:providers:instantworker")
 PLATFORM_TYPES = ("instantworker:dns:Zone", "instantworker:edge:Config",
                   "instantworker:edge:Certificate", "instantworker:host:Firewall",
-                  "instantworker:host:ConfigFile", "instantworker:host:Folder")
+                  "instantworker:host:ConfigFile", "instantworker:host:Folder",
+                  "instantworker:host:LowPorts")
 FILES, KEY = "instantworker:employee:Files", "instantworker:model:Key"
 Props = Mapping[str, Any]
 
@@ -51,8 +52,7 @@ def _drops_capabilities(p: Props, t: Tenant) -> Iterator[str]:
     given = p.get("capabilities") or {}
     if list(given.get("drops") or ()) != ["ALL"]:
         yield 'capabilities.drops must be exactly ["ALL"]'
-    allowed = [] if t.customer is not None else ["NET_BIND_SERVICE"]
-    if extra := [c for c in given.get("adds") or () if c not in allowed]:
+    if extra := list(given.get("adds") or ()):
         yield f"capabilities.adds must not hold {', '.join(extra)}"
 
 

@@ -424,9 +424,9 @@ class Backups:
         """A folder for copies, where there is room for them. Raises StackError."""
         if Disk.of(self._instance.data).is_short:
             raise StackError("the disk is nearly full: there is no room for a copy")
-        root = self._instance.data / "stage"
+        root = self._instance.data / "cache" / "stage"
         shutil.rmtree(root, ignore_errors=True)  # of one that was cut off
-        root.mkdir(mode=0o700)
+        root.mkdir(mode=0o700, parents=True)
         try:
             yield Path(tempfile.mkdtemp(dir=root))
         finally:

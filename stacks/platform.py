@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pulumi
@@ -13,7 +13,8 @@ import pulumi_docker as docker
 from stacks import dns_zone, model_keys, model_proxy, monitoring_config
 from stacks.container import Container, label_args
 from stacks.edge_config import bootstrap, certificate_names, edge_config, is_signed_outside
-from stacks.resources import Certificate, ConfigFile, EdgeConfig, Firewall, Folder, Zone
+from stacks.low_ports import lowest as low_ports_of
+from stacks.resources import Certificate, ConfigFile, EdgeConfig, Firewall, Folder, LowPorts, Zone
 from stacks.secret_files import reference
 from state_repo.documents import Platform
 from state_repo.instance import LABEL_INSTANCE, LABEL_PLATFORM, Instance
@@ -75,11 +76,12 @@ def program(instance: Instance, platform: Platform) -> Callable[[], None]:
         if missing := [part for part in _IMAGES if part not in platform.images]:
             raise pulumi.RunError(f"platform.yaml names no image for {', '.join(missing)}; "
                                   "`make run` sets them")
+        lowest = low_ports_of(instance, platform)
+        low_ports = [LowPorts("low-ports", lowest=lowest)] if lowest is not None else []
         edge = _part(instance, platform, "edge", "edge", files["edge"],
                      ["caddy", "run", "--config", "/etc/edge/bootstrap.json"],
                      {"data/edge": "/data", "run/edge": "/run/edge"}, memory=512,
-                     envs=["XDG_DATA_HOME=/data", "XDG_CONFIG_HOME=/data"],
-                     low_port=instance.ports["edge"] < 1024)
+                     envs=["XDG_DATA_HOME=/data", "XDG_CONFIG_HOME=/data"], needs=low_ports)
         needs: list[pulumi.Resource] = [edge]
         if is_signed_outside(instance, platform.tls):
             needs.append(Certificate("certificate", depends_on=[edge],
@@ -88,7 +90,7 @@ def program(instance: Instance, platform: Platform) -> Callable[[], None]:
         if platform.dns.provider == "powerdns":
             dns = _part(instance, platform, "dns", "dns", files["dns"],
                         ["/opt/dns/start"], {"data/dns": "/data"}, memory=256,
-                        low_port=bool(platform.dns.listen))
+                        needs=low_ports)
             zone_needs: list[pulumi.Resource] = [dns]
         else:
             zone_needs = []
@@ -136,7 +138,7 @@ def _health(instance: Instance, part: str) -> docker.ContainerHealthcheckArgs:
 def _part(instance: Instance, platform: Platform, part: str, image: str, files: Files,
           command: list[str], folders: dict[str, str], *, memory: int = 256,
           read_only: dict[str, str] | None = None, envs: list[str] | None = None,
-          low_port: bool = False, reload: str = "") -> Container:
+          needs: Sequence[pulumi.Resource] = (), reload: str = "") -> Container:
     """One service of the platform: on the host's network (the edge dials containers' addresses),
     everything else as tight as an employee. A change of its files replaces it, unless it can
     reload them."""
@@ -158,12 +160,11 @@ def _part(instance: Instance, platform: Platform, part: str, image: str, files: 
     # what they are.
     digest = "" if reload else hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
     return Container(
-        part, depends_on=made, name=instance.platform_container(part),
+        part, depends_on=[*made, *needs], name=instance.platform_container(part),
         image=platform.images[image], command=command, user=f"{uid}:{uid}", init=True,
         read_only=True, network_mode="host", mounts=mounts,
         tmpfs={"/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"},
-        capabilities=docker.ContainerCapabilitiesArgs(
-            drops=["ALL"], **({"adds": ["NET_BIND_SERVICE"]} if low_port else {})),
+        capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
         security_opts=["no-new-privileges:true"], memory=memory, memory_swap=memory, cpus="1",
         pids_limit=256, ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=8192, hard=8192)],
         restart="unless-stopped", envs=envs or [], healthcheck=_health(instance, part),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import requests
 import yaml
 
-from stacks import UnreachableError, certificate, dns_zone, firewall, monitoring_config
+from stacks import UnreachableError, certificate, dns_zone, firewall, low_ports, monitoring_config
 from stacks.edge import live_config
 from stacks.edge_config import edge_config, is_signed_outside
 from stacks.fingerprint import Difference
@@ -56,9 +56,19 @@ def dns_differences(instance: Instance, platform: Platform) -> Iterator[Differen
             yield "record", name, f"it answers {found[key]['values']} with ttl {found[key]['ttl']}"
 
 
+def port_differences(instance: Instance, platform: Platform) -> Iterator[Difference]:
+    """Whether the host still lets the platform's parts listen where they should: after a reboot it
+    does not."""
+    wanted = low_ports.lowest(instance, platform)
+    if wanted is not None and low_ports.LowPorts().read("", {"lowest": wanted}) != {
+            "lowest": wanted}:
+        yield "host", "net.ipv4.ip_unprivileged_port_start", f"it is above {wanted}"
+
+
 def edge_differences(instance: Instance, platform: Platform) -> Iterator[Difference]:
     if is_signed_outside(instance, platform.tls) and certificate.current(instance) is None:
         yield "file", "the edge's certificate", "it was changed or removed"
+    yield from port_differences(instance, platform)
     wanted, real = edge_config(instance, platform.tls), live_config(instance)
     if real != wanted:
         for path in list(paths_between(wanted, real))[:3]:

@@ -48,6 +48,12 @@ class Firewall(_Ours):
     kind = "instantworker:host:Firewall"
 
 
+class LowPorts(_Ours):
+    """`lowest`: the port from which on anybody may listen; see `stacks.low_ports`."""
+
+    kind = "instantworker:host:LowPorts"
+
+
 class Zone(_Ours):
     """A DNS zone: `zone`, `provider`, `records` (list of {name, type, ttl, values})."""
 

@@ -13,6 +13,7 @@ from stacks.edge import EdgeConfig
 from stacks.employee_files import EmployeeFiles
 from stacks.finishing import MOST_S, stop_gateway, wait_for_quiet
 from stacks.host_files import ConfigFile, Folder
+from stacks.low_ports import LowPorts
 from stacks.model_keys import ModelKey
 from stacks.platform import firewall_inputs
 from stacks.providers.docker_container import Container
@@ -57,7 +58,7 @@ def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str
             Volume(volumes, may_remove_volume, instance.backups_path)]),
         "instantworker": Provider("instantworker", "1.0.0", [
             Zone(instance), EdgeConfig(instance), CertificateFiles(instance), firewall.Firewall(),
-            Folder(instance),
+            Folder(instance), LowPorts(),
             ConfigFile(instance), EmployeeFiles(instance, partial(tell, "InTheWay"), let_end),
             ModelKey(instance, partial(let_end, is_new=True))]),
     })

@@ -20,7 +20,8 @@ from pathlib import Path
 from tools.machine import PYTHON, ROOT, VENV
 
 # Of the data folder: the secrets, and everything that is the reconciler's or a container's alone.
-HIDDEN = ("secrets", "pulumi", "config", "data", "backups", "disks", "logs", "run/edge")
+HIDDEN = ("secrets", "pulumi", "config", "data", "backups", "disks", "logs", "cache",
+          "run/edge")
 # What it needs itself: the payment provider's keys, and in ssh/ a key for the state repo's remote.
 SHOWN_SECRETS = "secrets/webapp"
 DATABASE, STATE_REPO = "database", "state.git"

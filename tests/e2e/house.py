@@ -41,7 +41,7 @@ class House:
         accounts.prepare(instance)
         self.status = StatusStore(instance.database_url)
         self.status.migrate()
-        self.url = f"http://127.0.0.1:{instance.ports['edge']}"
+        self.url = f"http://{instance.edge_address}:{instance.ports['edge']}"
         self._tokens: dict[str, str] = {}
 
     def customer(self, name: str, seats: int = 5) -> None:

@@ -6,11 +6,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from stacks import certificate
+from state_repo.documents import Dns
 from tests.conftest import ROOT, docker, free_ports, light_platform, new_instance, remove_all
 from tests.e2e.house import House, until
 from tests.e2e.work import chromium, signed_in
@@ -54,8 +56,13 @@ def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulu
           ) -> Iterator[House]:
     data: Path = tmp_path_factory.mktemp("house")
     data.chmod(0o755)
+    # As in production: the usual ports, on an address that no other copy has.
     instance = new_instance(data, DOMAIN)
-    made = House(instance, light_platform(images, instance))
+    address = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250)}.1"
+    instance = replace(instance, bind=address, ports=instance.ports | {"edge": 443})
+    instance.save()
+    platform = light_platform(images, instance)
+    made = House(instance, replace(platform, dns=Dns(listen=(f"{address}:53",))))
     made.customer("acme", 3)
     try:
         made.start()
@@ -82,7 +89,7 @@ def pebble(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     log = (folder / "log").open("wb")
     process = subprocess.Popen(
         [machine.pebble(), "-config", str(folder / "config.json"), "-dnsserver",
-         f"127.0.0.1:{house.instance.ports['dns']}"], stdout=log, stderr=log,
+         f"{house.instance.bind}:53"], stdout=log, stderr=log,
         env=os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "5"})
     made = Pebble(process, f"https://127.0.0.1:{ports['app']}/dir",
                   f"https://127.0.0.1:{ports['edge']}", folder / "server.pem")
@@ -120,7 +127,7 @@ def shown(house: House, name: str, root: str) -> int:
     """The serial number of the certificate that the edge shows for a name; it is verified by the
     authority's root, as a browser that knows it would."""
     trust = ssl.create_default_context(cadata=root)
-    edge = "127.0.0.1", house.instance.ports["edge"]
+    edge = house.instance.bind, house.instance.ports["edge"]
     with (socket.create_connection(edge, timeout=5) as raw,
           trust.wrap_socket(raw, server_hostname=name) as speaking):
         found = speaking.getpeercert(binary_form=True)
@@ -144,12 +151,13 @@ def test_wildcards_are_signed_used_and_renewed_and_a_failure_is_told(house: Hous
     assert first == shown(house, house.instance.browser_host(pulse), root)
     assert docker("exec", house.instance.platform_container("edge"), "stat", "-c", "%U%a",
                   "/data/tls/key.pem") == ["UNKNOWN600"]
-    with chromium(DOMAIN, pebble.signer()) as browser:
+    assert house.instance.app_url == "https://app.iw.test"
+    with chromium(DOMAIN, pebble.signer(), house.instance.bind) as browser:
         visitor = signed_in(house, browser)
         visitor.page.goto(house.instance.app_url)
         visitor.shot("certified")
         visitor.context.close()
-    left = subprocess.run(["dig", "+short", "-p", str(house.instance.ports["dns"]), "@127.0.0.1",
+    left = subprocess.run(["dig", "+short", f"@{house.instance.bind}",
                            f"_acme-challenge.app.{DOMAIN}", "TXT"], capture_output=True, text=True,
                           check=True).stdout
     assert left == "", "the proof is taken out of the zone again"

@@ -62,21 +62,24 @@ def demo_house(data: Path, images: dict[str, str], provider: FakeProvider) -> It
         yield made
 
 
-def chromium_options(domain: str = "iw.localhost", authority: str | None = None) -> dict[str, Any]:
-    """Debian's Chromium, which finds the domain on this machine. `authority`: the certificate
+def chromium_options(domain: str = "iw.localhost", authority: str | None = None,
+                     address: str = "127.0.0.1") -> dict[str, Any]:
+    """Debian's Chromium, which finds the domain at this address. `authority`: the certificate
     (PEM) that signs the edge's own, and that it believes beside the usual ones."""
-    options = ["--no-sandbox", "--disable-gpu",
-               f"--host-resolver-rules=MAP *.{domain} 127.0.0.1"]
+    # Containers that come and go change this host's network, which ends QUIC connections.
+    options = ["--no-sandbox", "--disable-gpu", "--disable-quic",
+               f"--host-resolver-rules=MAP *.{domain} {address}"]
     if authority is not None:
         options.append(f"--ignore-certificate-errors-spki-list={_key_digest(authority)}")
     return {"executable_path": BROWSER, "args": options}
 
 
 @contextmanager
-def chromium(domain: str = "iw.localhost", authority: str | None = None) -> Iterator[Browser]:
+def chromium(domain: str = "iw.localhost", authority: str | None = None,
+             address: str = "127.0.0.1") -> Iterator[Browser]:
     SHOTS.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as player:
-        made = player.chromium.launch(**chromium_options(domain, authority))
+        made = player.chromium.launch(**chromium_options(domain, authority, address))
         yield made
         made.close()
 

@@ -230,7 +230,7 @@ def test_a_drill_compares_and_finds_what_rotted(house):
     drill = house.backups.drill(settings)
     assert drill.is_whole and drill.sample == "iw-vol-emp-a", drill
     assert (drill.compared, drill.changed) == (1, 1)
-    assert not (house.instance.data / "stage").exists()
+    assert not (house.instance.data / "cache" / "stage").exists()
     plan = folder / "workspace" / "plan.md"
     was = plan.stat()
     plan.write_text("Sell more tee.")  # of the same size and time: nobody wrote it
