@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
 from dataclasses import replace
@@ -20,6 +21,7 @@ from state_repo.snapshot import CustomerState
 
 _LOOK_S = 0.5
 _DOWN_S = 120.0
+_BEGINS_S = 120.0  # the setting is applied, and looked at
 _HOURS = 24 * 3600.0
 
 
@@ -51,6 +53,8 @@ def set_(obj: Context, repository: str, every_hours: float | None, access: bool 
         if wrong := [v for v in check_platform(changed) if v.field.startswith("spec.backups")]:
             raise click.ClickException("\n".join(map(str, wrong)))
         return changed
+    # Now, and not with the first backup: it is to be written down.
+    write_secret(obj.instance.backup_password_path, secrets.token_urlsafe(32), replace=False)
     changes.set_platform(obj.store, obj.author(), "Set where backups go", apply)
     notify(obj.instance.socket)
     console.print("Set. The first backup begins within a minute: iw backup list\n[yellow]Write the "
@@ -74,7 +78,7 @@ def off(obj: Context) -> None:
 @click.pass_obj
 def key(obj: Context) -> None:
     """Show the password that every backup is encrypted with."""
-    click.echo(read_secret(obj.instance.secrets_path / "backup-password"))
+    click.echo(read_secret(obj.instance.backup_password_path))
 
 
 @backup.command("list")
@@ -185,11 +189,17 @@ def _put_back(obj: Context, customer: str, employee: str | None, at: str | None)
 def _done(obj: Context, what: str, of: str, as_machine: bool) -> None:
     before = {r["began"] for r in obj.ask("GET", "/v1/backups")[of]}
     obj.ask("POST", "/v1/backups", {"what": what})
+    begins = time.monotonic() + _BEGINS_S
     with console.status("it begins") as shown:
         while True:
             found = obj.ask("GET", "/v1/backups")
             if fresh := [r for r in found[of] if r["began"] not in before]:
                 break
+            if found["doing"]:
+                begins = time.monotonic() + _BEGINS_S
+            elif time.monotonic() > begins:
+                raise click.ClickException(f"nothing began within {_BEGINS_S:.0f} s; see iw status "
+                                           "and the reconciler's log")
             shown.update(plain(found["doing"] or "it begins"))
             time.sleep(_LOOK_S)
     run: dict[str, Any] = fresh[-1]

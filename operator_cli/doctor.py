@@ -17,7 +17,7 @@ from typing import Any
 
 from operator_cli.reach import ReachError, ask
 from state_repo.forge import ForgeAddressError
-from state_repo.instance import Instance, door_for
+from state_repo.instance import Instance
 from state_repo.parsing import DocumentError
 from state_repo.status import StatusStore
 from state_repo.store import Store
@@ -179,7 +179,7 @@ def _backups(instance: Instance) -> Iterator[Finding]:
                       "./iw backup set REPOSITORY: a folder on another disk, SFTP or S3")
         return
     try:
-        found = ask(door_for(instance.socket, "/v1/backups"), "GET", "/v1/backups", timeout_s=5)
+        found = ask(instance.socket, "GET", "/v1/backups", timeout_s=5)
     except ReachError:
         return  # the line of the reconciler says so
     for what, runs in (("backups", found["runs"]), ("backup drill", found["drills"])):

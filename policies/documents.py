@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterator
 
 from state_repo.documents import Employee, Platform, Resources, Violation, skill_path
 from state_repo.snapshot import CustomerView
+
+_PASSWORD_IN_URL = re.compile(r"//[^/@\s]*:[^/@\s]*@")
 
 Rule = Callable[[CustomerView], Iterator[Violation]]
 
@@ -192,6 +195,11 @@ def check_platform(platform: Platform) -> list[Violation]:
         found.append(Violation(
             platform.path, 0, "spec.alerts.mail", "names a user or a secret, and not both",
             "write both, or none for a server that asks for no password"))
+    if _PASSWORD_IN_URL.search(platform.backups.repository or ""):
+        found.append(Violation(
+            platform.path, 0, "spec.backups.repository", "holds a password, and everybody who "
+            "reads the state repo would have it", "take a place that is opened by a key (sftp), or "
+            "by what backups.access names (s3, b2, azure, gs)"))
     if "default" not in platform.models:
         found.append(Violation(platform.path, 0, "spec.models", "has no model named default",
                                "name one of them default: who is hired uses it"))

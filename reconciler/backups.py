@@ -7,7 +7,6 @@ before that, so that it is a matter of seconds.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -27,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import ReconcilerError
 from reconciler.storage import Disk
-from stacks import StackError, cgroup, platform_copy
+from stacks import StackError, cgroup, knowledge, platform_copy
 from stacks.employee_files import NotMadeYet, volume_folder
 from stacks.observed import volumes_of
-from stacks.platform_copy import VolumeCopied
+from stacks.platform_copy import PLATFORM, UNDO, VolumeCopied, of_volume
 from stacks.restic import Repository, ResticError, Snapshot, newest
 from stacks.secret_files import given, secret
 from stacks.volumes import emptied
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from reconciler.loop import Reconciler
 
 log = logging.getLogger(__name__)
-PASSWORD = "backup-password"
 LOOK_S = 30.0
 STILL_S = 30.0  # an employee stands still for no longer
 AGAIN_S = 900.0  # after a failure
@@ -138,8 +136,11 @@ class Backups:
         self._woken.set()
 
     def ask(self, what: str) -> None:
-        """A "run" or a "drill" now. Raises ReconcilerError: there is no place for backups."""
+        """A "run" or a "drill" now. Raises ReconcilerError: there is no place for backups, or
+        nothing yet to restore in a drill."""
         self._settings()
+        if what == "drill" and not self._record.last_whole(self._record.runs):
+            raise ReconcilerError("there is no whole backup yet: iw backup now")
         self._asked.add(what)
         self._woken.set()
 
@@ -208,7 +209,7 @@ class Backups:
 
     def _copy(self, repository: Repository, volume: VolumeCopied, run: Run, drafts: list[str]
               ) -> Run:
-        folder, tags = volume_folder(volume.name), _tags(volume)
+        folder = volume_folder(volume.name)
         at, is_new = datetime.fromisoformat(run.began), volume.name not in self._record.kept
         while True:
             if is_new:  # most of it, so that little is left for when it stands still
@@ -216,7 +217,8 @@ class Backups:
             began = time.monotonic()
             try:
                 with self._still(volume, folder):
-                    saved = repository.save(folder, at, tags, exclude=LEFT_OUT, patience_s=STILL_S)
+                    saved = repository.save(folder, at, volume.tags, exclude=LEFT_OUT,
+                                            patience_s=STILL_S)
                 break
             except ResticError:
                 if is_new or self._stop.is_set():
@@ -232,7 +234,7 @@ class Backups:
         copied = [v for v in volumes if v.name in self._record.kept]
         with self._stage() as stage:
             platform_copy.take(self._instance, stage, self._r.store.head(), copied)
-            saved = repository.save(stage, at, {"platform": ""})
+            saved = repository.save(stage, at, {PLATFORM: ""})
         if self._instance.backups_path.is_dir():  # of those who left
             repository.save(self._instance.backups_path, at, {"left": ""}, exclude=["upgrade"])
         return replace(run, bytes=run.bytes + saved.bytes, added=run.added + saved.added)
@@ -241,7 +243,10 @@ class Backups:
     def _still(self, volume: VolumeCopied, folder: Path) -> Iterator[None]:
         """Nobody writes to it. Who sleeps goes on sleeping; a visitor waits for a moment."""
         if volume.employee is None:
-            with _locked(folder / ".lock"):
+            with knowledge.locked(folder, STILL_S) as held:
+                if not held:
+                    raise StackError("documents were being read for too long; it is copied next "
+                                     "time")
                 yield
             return
         employee, name = volume.employee, self._instance.container_name(volume.employee)
@@ -270,7 +275,7 @@ class Backups:
                 repository = self._repository(settings)
                 with self._stage() as stage:
                     self._doing = "restoring the platform's copy beside it"
-                    core = newest(repository.snapshots(platform=""))
+                    core = newest(repository.snapshots(**{PLATFORM: ""}))
                     if core is None:
                         raise ResticError("there is no snapshot of the platform")
                     repository.restore(core.id, stage / "platform")
@@ -291,7 +296,7 @@ class Backups:
     def _compare(self, repository: Repository, core: Snapshot, name: str, folder: Path, run: Run
                  ) -> Run:
         self._doing = f"restoring {name} beside it"
-        snapshot = newest(repository.snapshots(volume=name), core.time)
+        snapshot = newest(of_volume(repository.snapshots(volume=name), name), core.time)
         if snapshot is None:
             raise ResticError(f"there is no snapshot of {name}")
         repository.restore(snapshot.id, folder)
@@ -316,12 +321,10 @@ class Backups:
             ReconcilerError: it runs, or there is no such snapshot, or a backup is under way.
             StackError: it could not be done.
         """
-        name = (self._instance.employee_volume(employee) if employee
-                else self._instance.knowledge_volume(customer))
+        name = self._instance.volume(customer, employee)
         with self._at("a restore"):
             repository = self._repository(self._settings())
-            found = [s for s in repository.snapshots(volume=name) if "before-restore" not in s.tags
-                     or until is not None]
+            found = of_volume(repository.snapshots(volume=name), name, undo=until is not None)
             snapshot = newest(found, until)
             if snapshot is None:
                 oldest = f"; the oldest is of {found[0].time:%Y-%m-%d %H:%M} UTC" if found else ""
@@ -344,9 +347,9 @@ class Backups:
     def _replace(self, repository: Repository, volume: VolumeCopied, folder: Path,
                  fill: Callable[[Path], None]) -> None:
         with self._still(volume, folder):
-            before = repository.save(folder, _now(), _tags(volume) | {"before-restore": ""})
+            before = repository.save(folder, _now(), volume.tags | {UNDO: ""})
             try:
-                emptied(folder, keep=(".lock",))
+                emptied(folder, keep=(knowledge.LOCK,))
                 fill(folder)
             except (StackError, OSError) as error:
                 raise StackError(
@@ -393,8 +396,8 @@ class Backups:
     def _repository(self, settings: Settings) -> Repository:
         """The repository, made at first use and never again: one that was made and is gone is a
         loss to be told."""
-        place, password = settings.repository or "", self._instance.secrets_path / PASSWORD
-        secret(self._instance, PASSWORD)
+        place, password = settings.repository or "", self._instance.backup_password_path
+        secret(self._instance, password.name)
         access = parse_access(given(self._instance, settings.access)) if settings.access else {}
         cache = self._instance.data / "cache" / "restic"
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -481,36 +484,10 @@ def same_files(copy: Path, original: Path) -> tuple[int, int, list[str]]:
     return same, changed, wrong
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Whoever changes a company's knowledge holds this. Raises StackError: somebody does so for
-    too long."""
-    until = time.monotonic() + STILL_S
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise StackError("documents were being read for too long; it is copied next "
-                                     "time") from None
-                time.sleep(0.1)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _digest(path: Path) -> str:
     # Never through a link: whose files these are may have put one there since.
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _tags(volume: VolumeCopied) -> dict[str, str]:
-    return {"volume": volume.name, "customer": volume.customer} | (
-        {"employee": volume.employee} if volume.employee else {})
 
 
 def _mark(settings: Settings) -> str:

@@ -47,7 +47,7 @@ LOOK_S = 30.0
 # An authority lets five proofs an hour fail (https://letsencrypt.org/docs/rate-limits).
 AGAIN_S, LONGEST_S = 60.0, 6 * 3600.0
 SEEN_S, ORDER_S = 180.0, 300.0
-_LOOK_UP_S = 2.0
+_LOOK_UP_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +124,13 @@ class Certificates:
                    or self._attempt.directory != tls.directory)
             if due and (self._asked or self._attempt.may_try(now)):
                 self._asked = False
-                self.attempt(platform, now)
+                self._try(platform, now)
                 found = certificate.current(self._instance)
         self._r.metrics.show_certificate(found if found and found.is_signed else None,
                                          is_wanted=True)
 
-    def attempt(self, platform: Platform, now: datetime) -> str:
-        """Has it signed. Returns what went wrong; empty when nothing did."""
+    def _try(self, platform: Platform, now: datetime) -> None:
+        """Has it signed, and keeps and tells what went wrong."""
         try:
             self._have_signed(platform)
             problem = ""
@@ -146,7 +146,6 @@ class Certificates:
             self._r.outbox.event("CertificateFailed", f"the certificate was not signed: {problem}")
         else:
             self._r.outbox.event("CertificateSigned", "the edge has a new certificate")
-        return problem
 
     def as_json(self) -> dict[str, Any]:
         """`issuer`, `directory`; `names`, `ends`, `signed_by`: of what is there (None: nothing);
@@ -234,18 +233,15 @@ class Certificates:
 
     def _wait_until_seen(self, platform: Platform, name: str, text: str) -> None:
         """Until whoever is asked for the zone answers with the proof: the authority asks once."""
-        until = time.monotonic() + SEEN_S
-        while True:
-            seen = _texts(self._servers(platform), name)
-            if text in seen:
-                return
+        until, servers = time.monotonic() + SEEN_S, self._servers(platform)
+        while text not in _texts(servers, name):
             if self._stop.is_set():
                 raise StackError("the reconciler was stopped")
             if time.monotonic() > until:
                 raise StackError(f"{name} does not answer with the proof {SEEN_S:.0f} s after it "
                                  "was put into the zone; see whether the domain is delegated to "
                                  "it (dig NS)")
-            time.sleep(_LOOK_UP_S if seen is None else 0.5)
+            time.sleep(_LOOK_UP_S)
 
     def _servers(self, platform: Platform) -> dns.resolver.Resolver:
         """Who is asked: our own server, or those of the world."""

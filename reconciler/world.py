@@ -137,8 +137,7 @@ class World:
         Raises:
             StackError: it is not gone, there is no backup, or it can't be read.
         """
-        name = (self._instance.employee_volume(employee) if employee
-                else self._instance.knowledge_volume(customer_id))
+        name = self._instance.volume(customer_id, employee)
         with speaking():
             present = {v["Name"] for v in client().volumes()["Volumes"] or []}
         if name not in self.volumes.missing(present):
@@ -170,8 +169,7 @@ class World:
         Raises:
             StackError: it could not be made, or filled; then there is none.
         """
-        name = (self._instance.employee_volume(employee) if employee
-                else self._instance.knowledge_volume(customer_id))
+        name = self._instance.volume(customer_id, employee)
         kept = self.volumes.disks.set_aside(name, self._instance.backups_path)
         self._make_volume(name, customer_id, employee)
         try:

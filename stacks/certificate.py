@@ -21,7 +21,7 @@ from stacks.providers.servicer import Inputs, Kind
 from state_repo.files import write_secret
 from state_repo.instance import Instance
 
-UID = 10002
+UID = 10002  # the edge's
 _FOLDER = "data/edge/tls"
 _NOT_YET = "InstantWorker: not certified yet"
 

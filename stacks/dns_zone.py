@@ -101,7 +101,8 @@ class Zone(Kind):
         self._apply(inputs | {"records": []})
 
     def answer(self, inputs: Inputs, challenges: Mapping[str, Sequence[str]]) -> None:
-        """Has the zone answer an authority: by name below it, the texts. None: as always.
+        """Has the zone answer an authority: by name below it, the texts; without any, what it
+        answered is taken out again.
 
         Raises:
             StackError: the provider refuses, or does not answer.

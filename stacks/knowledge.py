@@ -23,6 +23,7 @@ import logging
 import os
 import secrets
 import sqlite3
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
@@ -46,6 +47,7 @@ from stacks.workspace import (
 )
 
 log = logging.getLogger(__name__)
+LOCK = ".lock"
 MOUNT = "/shared"  # in the employees' containers
 HEADER_ENDS = "\n---\n\n"  # of a text
 MAX_NAME = 200  # bytes; leaves room for an ending
@@ -225,19 +227,8 @@ class Knowledge:
     @contextlib.contextmanager
     def _lock(self, wait: bool = True) -> Iterator[bool]:
         """Whether it is held; between threads and between processes."""
-        try:
-            handle = os.open(self._root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            raise NotFound("there is no shared folder yet; it is made with the customer") from None
-        try:
-            held = True
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                held = False
+        with locked(self._root, None if wait else 0.0) as held:
             yield held
-        finally:
-            os.close(handle)
 
     def _load(self) -> Documents:
         try:
@@ -336,6 +327,35 @@ class Knowledge:
                            | {"uploaded": one.uploaded.isoformat()}, ensure_ascii=False)
                 for one in sorted_ones)
         _replace(self._root / "index.json", "[" + ",\n ".join(rows) + "]\n")
+
+
+@contextlib.contextmanager
+def locked(root: Path, patience_s: float | None = None) -> Iterator[bool]:
+    """Whether nobody else changes what is in there meanwhile, threads and processes alike; waited
+    for no longer than `patience_s` (None: for as long as it takes). Raises NotFound."""
+    try:
+        handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise NotFound("there is no shared folder yet; it is made with the customer") from None
+    try:
+        yield _taken(handle, patience_s)
+    finally:
+        os.close(handle)
+
+
+def _taken(handle: int, patience_s: float | None) -> bool:
+    if patience_s is None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return True
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.1)
 
 
 def _checked_name(name: str) -> str:

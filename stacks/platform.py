@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from stacks import dns_zone, model_keys, model_proxy, monitoring_config
+from stacks import certificate, dns_zone, model_keys, model_proxy, monitoring_config
 from stacks.container import Container, label_args
 from stacks.edge_config import bootstrap, certificate_names, edge_config, is_signed_outside
 from stacks.low_ports import lowest as low_ports_of
@@ -20,7 +20,7 @@ from state_repo.documents import Platform
 from state_repo.instance import LABEL_INSTANCE, LABEL_PLATFORM, Instance
 
 PARTS = ("edge", "dns", "model-proxy", "prometheus", "alertmanager", "blackbox", "node-exporter")
-_UIDS = {"edge": 10002, "dns": 10003, "monitoring": 10004, "model-proxy": model_keys.UID}
+_UIDS = {"edge": certificate.UID, "dns": 10003, "monitoring": 10004, "model-proxy": model_keys.UID}
 _IMAGES = ("edge", "dns", "monitoring", "model-proxy")
 # Where each part is asked whether it works, and what it must say: the edge and the DNS answer
 # whoever comes without a name or a key with an error, which will do.

@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +19,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stacks import StackError
+from stacks.restic import Snapshot
 from state_repo.instance import Instance
 
 FORMAT = 1
+# Tags of snapshots: of all that is copied here, and of what a restore replaced.
+PLATFORM, UNDO = "platform", "before-restore"
 _MANIFEST, _BUNDLE, _DUMP = "manifest.json", "state.bundle", "database.pgdump"
 _DATABASES = {"database.sqlite3": Path("database/instantworker.db"),
               "ledger.sqlite3": Path("data/model_proxy/ledger.db")}
@@ -38,6 +41,17 @@ class VolumeCopied:
     name: str
     customer: str
     employee: str | None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Of its snapshots."""
+        return {"volume": self.name, "customer": self.customer} | (
+            {"employee": self.employee} if self.employee else {})
+
+
+def of_volume(snapshots: Iterable[Snapshot], name: str, *, undo: bool = False) -> list[Snapshot]:
+    """Those of a volume, in their order. `undo`: also those of what a restore replaced."""
+    return [s for s in snapshots if s.tags.get("volume") == name and (undo or UNDO not in s.tags)]
 
 
 def take(instance: Instance, folder: Path, head: str | None, volumes: Sequence[VolumeCopied]

@@ -46,7 +46,6 @@ class Saved:
     """`added`: bytes that the repository did not have yet (before compression)."""
 
     id: str
-    files: int
     bytes: int
     added: int
 
@@ -101,8 +100,7 @@ class Repository:
                       if line.get("message_type") == "summary"), None)
         if found is None:
             raise ResticError(f"restic made no snapshot of {folder}: {said[-300:]}")
-        return Saved(found["snapshot_id"], found["total_files_processed"],
-                     found["total_bytes_processed"], found["data_added"])
+        return Saved(found["snapshot_id"], found["total_bytes_processed"], found["data_added"])
 
     def snapshots(self, **tags: str) -> list[Snapshot]:
         """Those with all of these tags, the oldest first."""

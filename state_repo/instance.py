@@ -179,6 +179,10 @@ class Instance:
         return self.data / "secrets"
 
     @property
+    def backup_password_path(self) -> Path:
+        return self.secrets_path / "backup-password"
+
+    @property
     def git_credentials_path(self) -> Path:
         """What git shows a remote over http: lines as git-credential(1) reads them."""
         return self.secrets_path / "webapp" / "git-credentials"
@@ -216,6 +220,10 @@ class Instance:
 
     def knowledge_volume(self, customer: str) -> str:
         return f"{self.prefix}-know-{customer}"
+
+    def volume(self, customer: str, employee: str | None) -> str:
+        """An employee's, or (None) that of what its company knows."""
+        return self.employee_volume(employee) if employee else self.knowledge_volume(customer)
 
     def network_name(self, customer: str) -> str:
         return f"{self.prefix}-net-{customer}"

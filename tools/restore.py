@@ -67,7 +67,7 @@ def restore(place: str, password: str, data: Path, at: datetime | None = None,
             name: value for name, value in environment.items() if name.startswith(_ACCESS)})
         with _telling("read the repository", "check its address and the password"):
             snapshots = repository.snapshots()
-            core = newest([s for s in snapshots if "platform" in s.tags], at)
+            core = newest([s for s in snapshots if platform_copy.PLATFORM in s.tags], at)
             if core is None:
                 raise StackError("it holds no whole backup" + (" of then" if at else ""))
         with _telling(f"the platform, as of {core.time:%Y-%m-%d %H:%M} UTC"):
@@ -91,8 +91,7 @@ def restore(place: str, password: str, data: Path, at: datetime | None = None,
 
 def _fill(repository: Repository, snapshots: list[Snapshot], core: Snapshot, instance: Instance,
           volumes: Volumes, volume: VolumeCopied) -> None:
-    snapshot = newest([s for s in snapshots if s.tags.get("volume") == volume.name
-                       and "before-restore" not in s.tags], core.time)
+    snapshot = newest(platform_copy.of_volume(snapshots, volume.name), core.time)
     if snapshot is None:
         raise StackError(f"the repository holds no snapshot of {volume.name}")
     labels = customer.labels(instance, volume.customer, volume.employee)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import light_platform, new_instance, remove_all
-from tests.e2e.house import House, until
+from tests.conftest import light_platform, new_instance
+from tests.e2e.house import House, standing
 from tests.fake_provider import FakeProvider
 
 
@@ -20,14 +20,8 @@ def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulu
     made = House(instance, light_platform(images, instance))
     made.customer("acme", 8)
     made.customer("bolt", 8)
-    try:
-        made.start()
-        until(lambda: made.status.stack("platform") and made.is_synced(), "the platform is up", 90,
-              made)
+    with standing(made):
         yield made
-    finally:
-        made.stop()
-        remove_all(instance)
 
 
 @pytest.fixture(scope="session")

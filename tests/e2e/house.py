@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from state_repo.documents import Platform, Review
 from state_repo.instance import Instance, door_for
 from state_repo.status import StatusStore
 from state_repo.store import Author, Store
-from tests.conftest import ROOT, docker
+from tests.conftest import ROOT, docker, remove_all
 from tools import catalogue, processes
 from webapp import accounts
 
@@ -142,6 +143,19 @@ class House:
     def log(self) -> str:
         path: Path = self.instance.logs_path / "reconciler.log"
         return path.read_text()[-4000:] if path.exists() else ""
+
+
+@contextmanager
+def standing(made: House, seconds: float = 90.0) -> Iterator[House]:
+    """From its start until it is removed."""
+    try:
+        made.start()
+        until(lambda: made.status.stack("platform") and made.is_synced(), "the platform is up",
+              seconds, made)
+        yield made
+    finally:
+        made.stop()
+        remove_all(made.instance)
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 45.0, house: House | None = None

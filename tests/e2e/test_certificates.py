@@ -25,8 +25,8 @@ from cryptography.x509.oid import NameOID
 
 from stacks import certificate
 from state_repo.documents import Dns
-from tests.conftest import ROOT, docker, free_ports, light_platform, new_instance, remove_all
-from tests.e2e.house import House, until
+from tests.conftest import ROOT, docker, free_ports, light_platform, new_instance
+from tests.e2e.house import House, standing, until
 from tests.e2e.work import chromium, signed_in
 from tools import machine
 
@@ -64,14 +64,8 @@ def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulu
     platform = light_platform(images, instance)
     made = House(instance, replace(platform, dns=Dns(listen=(f"{address}:53",))))
     made.customer("acme", 3)
-    try:
-        made.start()
-        until(lambda: made.status.stack("platform") and made.is_synced(), "the platform is up", 90,
-              made)
+    with standing(made):
         yield made
-    finally:
-        made.stop()
-        remove_all(instance)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from state_repo.documents import employee_path
-from tests.conftest import docker, light_platform, new_instance, remove_all
-from tests.e2e.house import House, until
+from tests.conftest import docker, light_platform, new_instance
+from tests.e2e.house import House, standing, until
 from tests.reconciler.forges.real_gitea import BOT, PASSWORD, Gitea
 from tools import machine
 from tools.bootstrap import keep_forge, remembered
@@ -39,10 +39,7 @@ def house(gitea, tmp_path_factory, images, pulumi):
     keep_forge(instance, settings)
     made = House(instance, light_platform(images, instance))
     made.customer("acme", 8)
-    try:
-        made.start()
-        until(lambda: made.status.stack("platform") and made.is_synced(), "the platform is up", 90,
-              made)
+    with standing(made):
         gitea.protect()
         gitea.ask("boss", "POST", f"{REPO}/hooks", {
             "type": "gitea", "active": True, "events": ["push", "pull_request"], "config": {
@@ -51,9 +48,6 @@ def house(gitea, tmp_path_factory, images, pulumi):
                 "content_type": "json",
                 "secret": (instance.secrets_path / "forge-webhook").read_text()}})
         yield made
-    finally:
-        made.stop()
-        remove_all(instance)
 
 
 class Eve:

@@ -19,8 +19,8 @@ from playwright.sync_api import Error as PlaywrightError
 
 from state_repo import changes
 from state_repo.documents import NetworkPool, OfferedModel, Platform, Resources
-from tests.conftest import BROWSER, ROOT, docker, new_instance, remove_all
-from tests.e2e.house import ENGINEER, PASSWORD, House, until
+from tests.conftest import BROWSER, ROOT, docker, new_instance
+from tests.e2e.house import ENGINEER, PASSWORD, House, standing, until
 from tests.fake_provider import KEY, FakeProvider
 
 SHOTS = Path(os.environ.get("IW_ARTEFACTS") or ROOT / ".build" / "e2e")
@@ -42,14 +42,8 @@ def working_house(data: Path, images: dict[str, str], provider: FakeProvider,
         models={"default": scripted}))
     made.customer("acme", 4)
     made.customer("bolt", 4)
-    try:
-        made.start()
-        until(lambda: made.status.stack("platform") and made.is_synced(), "the platform is up", 120,
-              made)
+    with standing(made, 120):
         yield made
-    finally:
-        made.stop()
-        remove_all(instance)
 
 
 @contextmanager

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from operator_cli import alerts, backups, review, upgrade  # noqa: F401 - add their commands
-from operator_cli.commands import iw
 from operator_cli.output import brief, plain, word
+from operator_cli.whole import iw
 from state_repo import changes
 from state_repo.documents import AlertReceiver, Alerts, Backups, MailServer, Platform
 from state_repo.instance import Instance
@@ -106,8 +105,6 @@ def test_without_a_reconciler_nothing_is_called_synced(data):
 
 
 def test_billing_says_what_is_so_without_the_web_app(data):
-    from operator_cli import billing
-    assert billing
     done = run(data, "billing", "doctor", "--json")
     found = {f["name"]: f for f in json.loads(done.output)}
     assert done.exit_code == 0 and "nothing is charged" in found["mode"]["found"]
@@ -165,7 +162,11 @@ def test_where_backups_go_is_a_commit_and_its_keys_a_secret(data):
     assert found["result"] == "warn" and "iw backup set" in found["fix"]
     done = run(data, "backup", "set", "not a place")
     assert done.exit_code == 1 and "spec.backups.repository" in done.output, done.output
+    done = run(data, "backup", "set", "rest:https://me:secret@rest.iw.test/")
+    assert done.exit_code == 1 and "holds a password" in done.output
     assert run(data, "backup", "set", "/mnt/backups", "--every-hours", "2").exit_code == 0
+    password = run(data, "backup", "key").output.strip()
+    assert len(password) > 30, "it can be written down at once"
     assert settings() == Backups("/mnt/backups", None, 2.0)
     done = run(data, "backup", "set", "s3:https://s3.iw.test/bucket",
                text="AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\n")
@@ -173,6 +174,7 @@ def test_where_backups_go_is_a_commit_and_its_keys_a_secret(data):
     assert settings() == Backups("s3:https://s3.iw.test/bucket", "backup-access", 2.0)
     assert (data / "secrets" / "backup-access").read_text() == (
         "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\n")
+    assert run(data, "backup", "key").output.strip() == password
     assert "Nothing is backed up" not in run(data, "status").output
     assert run(data, "backup", "restore").exit_code == 2
     done = run(data, "backup", "restore", "--knowledge", "acme", text="n\n")

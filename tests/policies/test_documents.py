@@ -12,6 +12,7 @@ from policies.documents import check_customer, check_platform
 from state_repo.documents import (
     AlertReceiver,
     Alerts,
+    Backups,
     Customer,
     Employee,
     MailServer,
@@ -121,6 +122,14 @@ def test_the_seat_limit_holds_for_any_number(seats, working, retired):
     (Alerts(mail=MailServer("mail.iw.test:25", "b@iw.test", user="iw")), "write both")])
 def test_alerts_by_mail_have_a_server(alerts, says):
     assert any(says in str(v) for v in check_platform(replace(PLATFORM, alerts=alerts)))
+
+
+@pytest.mark.parametrize("place, is_well", [
+    ("/mnt/backups", True), ("sftp:me@host:/srv", True), ("s3:https://s3.iw.test:9000/b", True),
+    ("rest:https://me:secret@rest.iw.test:8000/", False)])
+def test_no_password_of_a_place_for_backups_is_in_git(place, is_well):
+    told = check_platform(replace(PLATFORM, backups=Backups(place)))
+    assert [v.field for v in told] == ([] if is_well else ["spec.backups.repository"])
 
 
 @pytest.mark.parametrize(("network", "says"), [

@@ -284,6 +284,9 @@ def test_what_is_due_is_done_and_how_old_the_last_whole_one_is_is_measured(house
 def test_without_a_place_nothing_can_be_asked(house):
     with pytest.raises(ReconcilerError, match="iw backup set"):
         house.backups.ask("run")
+    house.set()
+    with pytest.raises(ReconcilerError, match="no whole backup yet: iw backup now"):
+        house.backups.ask("drill")
 
 
 def test_what_is_stopped_leaves_nobody_standing_still(house):

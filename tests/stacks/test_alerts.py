@@ -12,17 +12,7 @@ import click
 import pytest
 import yaml
 
-from operator_cli import (  # noqa: F401 - add commands
-    alerts,
-    backups,
-    billing,
-    models,
-    review,
-    skills,
-    tls,
-    upgrade,
-)
-from operator_cli.commands import iw
+from operator_cli.whole import iw
 from stacks import monitoring_config
 from stacks.monitoring_config import WATCHDOG
 from tests.conftest import ROOT
