@@ -23,7 +23,7 @@ from operator_cli import doctor as examination
 from operator_cli.output import ago, brief, console, plain, show_json, table, word
 from operator_cli.reach import ReachError, ask, notify
 from policies.documents import check_customer
-from state_repo import StateRepoError, changes
+from state_repo import StateRepoError, changes, journal
 from state_repo.documents import Employee, Resources
 from state_repo.instance import Instance, InstanceError, door_for
 from state_repo.parsing import DocumentError
@@ -83,7 +83,8 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with journal.about(trace=journal.new_trace()):
+                return super().invoke(ctx)
         except InstanceError as error:
             click.echo(f"iw: {error}", err=True)
             sys.exit(3)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from state_repo import journal
 from state_repo.unix_socket import UnixConnection
 
 
@@ -19,7 +20,7 @@ def ask(path: Path, method: str, url: str, body: Any = None, timeout_s: float = 
     connection = UnixConnection(path, timeout_s)
     try:
         connection.request(method, url, json.dumps(body) if body is not None else None,
-                           {"Content-Type": "application/json"})
+                           {"Content-Type": "application/json", **journal.headers()})
         answer = connection.getresponse()
         text = answer.read().decode()
     except (OSError, http.client.HTTPException) as error:

@@ -4,6 +4,7 @@ from operator_cli import (  # noqa: F401 - add their commands
     alerts,
     backups,
     billing,
+    journal,
     models,
     review,
     skills,

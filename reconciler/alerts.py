@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 
+from reconciler.prometheus import Prometheus
 from stacks import UnreachableError
 from stacks.monitoring_config import TEST, WATCHDOG, receiver_name
 from stacks.observed import container_log
@@ -30,21 +31,21 @@ _FAILED = (re.compile(r'receiver=(\S+) .*?err="((?:[^"\\]|\\.)*)"'),
 
 def state(instance: Instance, alerts: Alerts) -> dict[str, Any]:
     """`receivers`: kind and target of each; `heartbeat`: whether there is one; `firing`: name,
-    summary, runbook and since of each alert; or None, and `problem`: why it can't be told."""
+    summary, runbook, since, and whose (employee, customer, part) of each alert; or None, and
+    `problem`: why it can't be told."""
     found: dict[str, Any] = {
         "receivers": [{"kind": r.kind, "target": r.target} for r in alerts.receivers],
         "heartbeat": alerts.heartbeat is not None, "firing": None, "problem": None}
     try:
-        url = f"http://127.0.0.1:{instance.ports['prometheus']}/api/v1/alerts"
-        answer = requests.get(url, timeout=_TIMEOUT_S)
-        answer.raise_for_status()
         found["firing"] = [
             {"name": a["labels"]["alertname"], "summary": a["annotations"].get("summary", ""),
-             "runbook": a["annotations"].get("runbook"), "since": a["activeAt"]}
-            for a in answer.json()["data"]["alerts"]
+             "runbook": a["annotations"].get("runbook"), "since": a["activeAt"],
+             "whose": {k: a["labels"][k] for k in ("employee", "customer", "part")
+                       if k in a["labels"]}}
+            for a in Prometheus(instance).alerts()
             if a["state"] == "firing" and a["labels"]["alertname"] != WATCHDOG]
-    except (requests.RequestException, ValueError, KeyError) as error:
-        found["problem"] = f"Prometheus does not say ({error})"
+    except UnreachableError as error:
+        found["problem"] = str(error)
     return found
 
 

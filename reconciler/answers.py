@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler import ReconcilerError, alerts, models
+from reconciler import ReconcilerError, alerts, models, overview
 from reconciler.decide import Confirmed, stack_of
 from reconciler.loop import WORKERS, Reconciler
 from reconciler.probe import CHAT_PORT, thumbnail
+from reconciler.prometheus import Prometheus
 from reconciler.world import Source
 from stacks import cgroup
+
+SERVICES_S = 20.0
 
 
 class Answers:
     def __init__(self, reconciler: Reconciler) -> None:
         self._r = reconciler
+        self._guard = threading.Lock()
+        self._services: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
 
     def drift(self) -> dict[str, Any]:
         look = self._r.world.look(self._r.book.platform, self._r.book.wanted().values(),
@@ -40,6 +47,29 @@ class Answers:
                 "wedged": self._r.workers.wedged(),
                 "unreachable": dict(turn.look.unreachable) if turn else {},
                 "disks": self._r.world.disks()}
+
+    def overview(self) -> dict[str, Any]:
+        """See `overview.overview`."""
+        return overview.overview(self._r, self.healthz)
+
+    def charts(self, span: str) -> dict[str, Any]:
+        """See `overview.charts`."""
+        if span not in overview.SPANS:
+            raise ReconcilerError(f"{span!r} is no span; one of {', '.join(overview.SPANS)}")
+        return overview.charts(Prometheus(self._r.instance), span)
+
+    def services(self) -> list[dict[str, Any]]:
+        """See `overview.services`; asked anew once in a while, however many look."""
+        with self._guard:
+            at, found = self._services
+            if time.monotonic() - at > SERVICES_S:
+                found = overview.services(Prometheus(self._r.instance))
+                self._services = time.monotonic(), found
+            return found
+
+    def uptime(self, employee: str) -> list[float | None]:
+        """See `overview.uptime`."""
+        return overview.uptime(Prometheus(self._r.instance), employee)
 
     def info(self) -> dict[str, Any]:
         return {"instance": self._r.instance.id, "workers": WORKERS,

@@ -31,12 +31,14 @@ from reconciler.loop import Reconciler
 from reconciler.plans import Planner
 from reconciler.world import Source
 from stacks import StackError
+from state_repo import journal, logbook
 from state_repo.instance import BULK_SOCKET
 from state_repo.review import NoChangeError
 
 log = logging.getLogger(__name__)
 Handler = Callable[..., Response]
 BULK_THREADS, OF_ONE = 24, 6
+MOST_LINES = 500
 _SOURCES: dict[str, Source] = {"backup": "backup", "nothing": "nothing", "disk": "disk"}
 
 
@@ -59,6 +61,11 @@ class InternalApi:
             Rule("/healthz", endpoint=self.healthz),
             Rule("/targets", endpoint=self.targets),
             Rule("/v1/info", endpoint=self.info), Rule("/v1/status", endpoint=self.status),
+            Rule("/v1/overview", endpoint=self.overview),
+            Rule("/v1/charts/<span>", endpoint=self.charts),
+            Rule("/v1/services", endpoint=self.services),
+            Rule("/v1/journal", endpoint=self.journal),
+            Rule("/v1/employees/<employee>/uptime", endpoint=self.uptime),
             Rule("/v1/plan", endpoint=self.plan), Rule("/v1/drift", endpoint=self.drift),
             Rule("/v1/forge", endpoint=self.forge),
             Rule("/v1/forge/message", endpoint=self.forge_message, methods=["POST"]),
@@ -103,6 +110,23 @@ class InternalApi:
 
     def status(self, request: Request) -> Response:
         return as_json(self._answers.status())
+
+    def overview(self, request: Request) -> Response:
+        return as_json(self._answers.overview())
+
+    def charts(self, request: Request, span: str) -> Response:
+        return as_json(self._answers.charts(span))
+
+    def services(self, request: Request) -> Response:
+        return as_json(self._answers.services())
+
+    def uptime(self, request: Request, employee: str) -> Response:
+        return as_json(self._answers.uptime(employee))
+
+    def journal(self, request: Request) -> Response:
+        """The newest lines of what both processes logged about `about`, or about anything."""
+        about = request.args.get("about") or None
+        return as_json(logbook.lines_of(self._r.instance, self._r.store, about)[-MOST_LINES:])
 
     def plan(self, request: Request) -> Response:
         """Of a change under review (`change`), or of the newest commit."""
@@ -226,6 +250,10 @@ class InternalApi:
     def wsgi(self, rules: Map, doors: Doors | None = None) -> Callable[..., Any]:
         @Request.application
         def application(request: Request) -> Response:
+            with journal.about(trace=journal.trace_of(request.headers.get(journal.HEADER))):
+                return answered(request)
+
+        def answered(request: Request) -> Response:
             try:
                 if doors is not None:
                     return doors.through(request, rules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
@@ -68,8 +69,9 @@ class Receipts:
             self._finish(action, commits, outcome, stages, [])
             return
         # A slow start must not hold the customer's place in the queue.
-        threading.Thread(target=self._finish, name="receipt", daemon=True,
-                         args=(action, commits, outcome, stages, probes)).start()
+        about = contextvars.copy_context()  # its lines tell of the same trace
+        threading.Thread(target=about.run, name="receipt", daemon=True, args=(
+            self._finish, action, commits, outcome, stages, probes)).start()
 
     def _finish(self, action: Action, commits: Sequence[CommitInfo], outcome: Outcome,
                 stages: Stages, probes: list[Future[str | None]]) -> None:
@@ -86,6 +88,9 @@ class Receipts:
             succeeded = False
             message = f"{unanswered} employee(s) did not answer: {'; '.join(sorted(set(problems)))}"
         total = sum(stages.seconds.values())
+        log.info("%s: %s %s in %.1f s (%s)", action.stack, action.cause,
+                 "succeeded" if succeeded else "failed", total,
+                 ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.seconds.items()))
         for stage, seconds in stages.seconds.items():
             self._observe(action.cause, stage, seconds)
         self._outbox.receipt(

@@ -30,6 +30,7 @@ from pulumi.runtime.proto import language_pb2_grpc
 
 from reconciler import ReconcilerError, checkpoint
 from reconciler.locks import break_dead_pulumi_locks
+from state_repo import journal
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,8 @@ class Engine:
         """Applies the program. With `refresh`, reality is read first (drift repair). What fails
         keeps nothing but what depends on it: one employee's trouble is not its colleagues'."""
         flags = ["--yes", "--skip-preview", "--continue-on-error"]
-        return self._run("up", stack, program, flags + (["--refresh"] if refresh else []))
+        with journal.lent(stack):
+            return self._run("up", stack, program, flags + (["--refresh"] if refresh else []))
 
     def preview(self, stack: str, program: Program, *, refresh: bool = False,
                 policy_pack: Path | None = None) -> Run:

@@ -7,7 +7,9 @@ turn starts no process but the firewall's reader.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import ipaddress
 import logging
 import threading
 import time
@@ -52,7 +54,8 @@ from reconciler.turns import Turns
 from reconciler.workers import Workers
 from reconciler.world import PARTS, Look, World
 from stacks import StackError
-from state_repo import StateRepoError
+from stacks.cgroup import host_memory
+from state_repo import StateRepoError, journal
 from state_repo.documents import (
     PLATFORM_PATH,
     Alerts,
@@ -190,6 +193,22 @@ class Reconciler:
             self.storage.look(rows, platform.storage)
             self.metrics.show_volumes(self.storage.used(), rows,
                                       platform.storage.employee_mb << 20)
+            self.metrics.show_capacity(self.capacity())
+
+    def capacity(self) -> dict[str, tuple[int, int]]:
+        """By resource, how much is used and how much there is: memory and disk in bytes, and
+        networks for customers. What can't be told now is left out."""
+        found, platform = {}, self.book.platform
+        memory = host_memory()
+        found["memory"] = memory["MemTotal"] - memory["MemAvailable"], memory["MemTotal"]
+        with contextlib.suppress(OSError, StackError):  # Docker does not answer
+            disk = Disk.of(self.world.volumes_root())
+            found["disk"] = disk.total - disk.free, disk.total
+        if platform is not None:
+            pool = ipaddress.ip_network(platform.network.pool)
+            found["networks"] = (len(self.book.wanted()),
+                                 1 << (platform.network.prefix_length - pool.prefixlen))
+        return found
 
     def guard_disk(self) -> None:
         """Looks at the disk that the volumes lie on; see `StorageWatch.guard`."""
@@ -393,7 +412,14 @@ class Reconciler:
 
     def _work(self, action: Action, since: float) -> None:
         try:
-            self._converge(action, since)
+            commits = self._commits(action)
+            sha, trace, why = (commits[0].sha, commits[0].trace, commits[0].subject) if commits \
+                else (None, None, action.reason)
+            # A repair, and what was pushed, has a trace of its own.
+            with journal.about(customer=customer_of(action.stack), commit=sha,
+                               trace=trace or journal.new_trace()):
+                log.info("%s: %s begins: %s", action.stack, action.cause, why)
+                self._converge(action, since, commits)
         except Exception as error:
             log.exception("%s could not be converged", action.stack)
             self._fail(action, Outcome(False, f"{type(error).__name__}: {error}", "engine"))
@@ -402,11 +428,10 @@ class Reconciler:
             self._ended[action.stack] = time.monotonic()
             self.wake()
 
-    def _converge(self, action: Action, since: float) -> None:
+    def _converge(self, action: Action, since: float, commits: list[CommitInfo]) -> None:
         """One Action to its end: policy, engine, a look at the result, a receipt."""
         began = time.monotonic()
         stages = Stages(_now())
-        commits = self._commits(action)
         if action.cause == "commit" and commits:
             age = _now().timestamp() - commits[0].time.timestamp() - (began - since)
             stages.mark("detect", age if age < 600 else 0.0)

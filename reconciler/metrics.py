@@ -69,6 +69,9 @@ class Metrics:
                                  "When the edge's certificate ends, and by when it "
                                  "should long have been renewed.", ["at"],
                                  registry=self.registry)
+        self.capacity = Gauge(
+            "reconciler_capacity", "What the host has of memory and disk (bytes) and the pool of "
+            "networks, and how much of it is used.", ["resource", "kind"], registry=self.registry)
         self.asleep = Gauge("reconciler_employees_asleep", "Employees that sleep.",
                             registry=self.registry)
 
@@ -106,6 +109,11 @@ class Metrics:
         for what, (last, limit) in (times or {}).items():
             self.backup_success.labels(what).set(last.timestamp() if last else 0)
             self.backup_age_limit.labels(what).set(limit.total_seconds())
+
+    def show_capacity(self, found: Mapping[str, tuple[float, float]]) -> None:
+        for resource, (used, total) in found.items():
+            self.capacity.labels(resource, "used").set(used)
+            self.capacity.labels(resource, "total").set(total)
 
     def show_certificate(self, found: Certificate | None, *, is_wanted: bool = False) -> None:
         """`found` None: there is none that an authority signed. Unless it is wanted, nothing is

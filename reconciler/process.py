@@ -24,7 +24,7 @@ from reconciler.plans import Planner
 from reconciler.settings import Settings
 from reconciler.world import World
 from stacks.secret_files import secret
-from state_repo import StateRepoError
+from state_repo import StateRepoError, journal
 from state_repo.forge import ForgeAddressError
 from state_repo.instance import Instance
 from state_repo.status import StatusStore
@@ -66,8 +66,7 @@ def _follower(reconciler: Reconciler, planner: Planner) -> Follower | None:
 
 def run(settings: Settings) -> int:
     """Runs until SIGTERM or SIGINT. Returns the exit code."""
-    logging.basicConfig(level=settings.log_level, stream=sys.stderr,
-                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    journal.write_to(sys.stderr, "reconciler", settings.log_level)
     for noisy in ("apscheduler", "alembic", "git", "waitress.queue",
                   "PowerDnsProvider[platform]"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -15,6 +15,28 @@ WATCHDOG = "Watchdog"  # fires always; its notification is the heartbeat
 TEST = "Test"  # `iw alert test`: told at once, each by itself
 NOBODY, HEARTBEAT = "nobody", "heartbeat"
 
+# What people notice, by name: how well each service is there (0 to 1), how long things take (in
+# seconds), and when what the host has is used up if it goes on as in the last six hours.
+SERVICE_LEVELS = {
+    "service:dashboard:ratio": 'max(probe_success{job="edge"})',
+    "service:employees:ratio": 'avg(probe_success{job="employee"})',
+    "service:thinking:ratio": 'max(probe_success{job="model-proxy"})',
+    "service:hiring:ratio": "max(reconciler_workers > bool 0) * max(reconciler_halted == bool 0) "
+                            'or max(up{job="reconciler"} == 0)',
+    **{f"service:apply_seconds:{name}": f"histogram_quantile({share}, sum by (le) (rate("
+       'reconciler_reconcile_duration_seconds_bucket{kind="commit",phase="apply"}[15m])))'
+       for name, share in (("p50", 0.5), ("p95", 0.95))},
+    **{f"service:web_seconds:{name}": f"histogram_quantile({share}, sum by (le) (rate("
+       "webapp_request_duration_seconds_bucket[5m])))"
+       for name, share in (("p50", 0.5), ("p95", 0.95))},
+    "service:capacity:used_ratio": 'sum by (resource) (reconciler_capacity{kind="used"}) / '
+                                   'sum by (resource) (reconciler_capacity{kind="total"})',
+    "service:capacity:runs_out_s":
+        '(1 - service:capacity:used_ratio) / (sum by (resource) '
+        '(deriv(reconciler_capacity{kind="used"}[6h])) / sum by (resource) '
+        '(reconciler_capacity{kind="total"}) > 0)',
+}
+
 
 def _local(instance: Instance, port: str) -> str:
     return f"127.0.0.1:{instance.ports[port]}"
@@ -62,7 +84,9 @@ def rules() -> str:
     def alert(name: str, expr: str, wait: str, summary: str) -> dict[str, Any]:
         return {"alert": name, "expr": expr, "for": wait, "labels": {"severity": "page"},
                 "annotations": {"summary": summary, "runbook": f"docs/runbooks/{name}.md"}}
-    return _yaml({"groups": [{"name": "instantworker", "rules": [
+    return _yaml({"groups": [{"name": "service-levels", "rules": [
+        {"record": name, "expr": expr} for name, expr in SERVICE_LEVELS.items()]},
+        {"name": "instantworker", "rules": [
         alert("EmployeeDown", 'probe_success{job="employee"} == 0', "2m",
               "Employee {{ $labels.instance }} of {{ $labels.customer }} does not answer."),
         alert("LoopDead", 'up{job="reconciler"} == 0', "1m",
@@ -109,6 +133,10 @@ def rules() -> str:
               "limit. Nothing is lost yet."),
         alert("StackDegraded", 'reconciler_stack_info{health_status="Degraded"} == 1', "5m",
               "Stack {{ $labels.customer }} is degraded. See `iw status`."),
+        alert("CapacityLow", "service:capacity:used_ratio > 0.9 or (service:capacity:runs_out_s "
+              "< 3 * 86400 and service:capacity:used_ratio > 0.6)", "15m",
+              "The {{ $labels.resource }} runs out: new employees will find no place. "
+              "`./iw status` and the page Operations say how much is left."),
         alert(WATCHDOG, "vector(1)", "0s", "Nothing is wrong: this one fires always, and its "
               "notification is the heartbeat that says that alerts work.") | {
                   "labels": {"severity": "none"}},

@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
@@ -107,6 +105,9 @@ def check_database(instance: Instance) -> None:
 
 def migrate(url: str, folder: Path, version_table: str) -> None:
     """Brings tables to the newest version, one process at a time; safe when they are there."""
+    # A fifth of a second to load, and only who starts needs it: not each `iw`, nor a push's hook.
+    from alembic import command
+    from alembic.config import Config
     config = Config()
     config.set_main_option("script_location", str(folder))
     config.attributes["url"] = url

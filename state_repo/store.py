@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 import git
 from gitdb.util import bin_to_hex, hex_to_bin
 
-from state_repo import StateRepoError, layout
+from state_repo import StateRepoError, journal, layout
 from state_repo.documents import (
     PLATFORM_PATH,
     SKILLS_FOLDER,
@@ -87,7 +87,8 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class CommitInfo:
-    """`paths`: what it changed, where that was asked for."""
+    """`paths`: what it changed, where that was asked for. `trace`: what it was made in (see
+    `journal`)."""
 
     sha: str
     author_name: str
@@ -95,6 +96,7 @@ class CommitInfo:
     subject: str
     time: datetime
     paths: tuple[str, ...] = ()
+    trace: str | None = None
 
     def concerns(self, employee: str) -> bool:
         """Whether it may have changed something for an employee of this id. Of a merge git names
@@ -249,7 +251,7 @@ class Store:
         author = re.search(r"^author (.*) <(.*)> (\d+) [+-]\d{4}$", head, re.M)
         name, email, at = author.groups() if author else ("", "", "0")
         return CommitInfo(sha, name, email, (message.splitlines() or [""])[0],
-                          datetime.fromtimestamp(int(at), UTC))
+                          datetime.fromtimestamp(int(at), UTC), trace=journal.trace_in(message))
 
     def resolve(self, commit: str) -> str:
         """The whole name of a commit that may be shortened; as it is when there is none."""
@@ -275,14 +277,15 @@ class Store:
     def _log(self, which: str, most: int, *more: str) -> list[CommitInfo]:
         # NUL alone can't stand in what people wrote.
         done = self._door.run("log", "-z", "--name-only",
-                              "--format=%x00%H%x00%an%x00%ae%x00%ct%x00%s", f"-{most}", which,
-                              *more)
+                              "--format=%x00%H%x00%an%x00%ae%x00%ct%x00%s%x00%b", f"-{most}",
+                              which, *more)
         found, fields = [], iter(done.stdout.split("\0"))
         for sha in filter(None, fields):
-            name, email, at, subject = (next(fields) for _ in range(4))
+            name, email, at, subject, body = (next(fields) for _ in range(5))
             paths = tuple(p.lstrip("\n") for p in iter(lambda: next(fields, ""), ""))
             found.append(CommitInfo(sha, name, email, subject,
-                                    datetime.fromtimestamp(int(at), UTC), paths))
+                                    datetime.fromtimestamp(int(at), UTC), paths,
+                                    journal.trace_in(body)))
         return found
 
     def last_good_platform(self) -> tuple[str, str] | None:
@@ -426,6 +429,7 @@ class Store:
         lines = [f"tree {bin_to_hex(root).decode()}"]
         lines += [f"parent {head}"] if head else []
         now = f"{int(time.time()) if at is None else at} +0000"
+        message = journal.with_trailer(message) if at is None else message
         lines += [f"author {author} {now}", f"committer {COMMITTER} {now}", "", message, ""]
         return bin_to_hex(self.objects.write("commit", "\n".join(lines).encode())).decode()
 

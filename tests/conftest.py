@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -10,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -22,6 +24,7 @@ from playwright.sync_api import expect
 from sqlalchemy import text
 from werkzeug.routing import Rule
 
+from state_repo import journal
 from state_repo.database import engine_for
 from state_repo.documents import NetworkPool, Platform, Resources
 from state_repo.instance import LABEL_INSTANCE, PORTS, Instance
@@ -135,6 +138,16 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     yield made
     if shutil.which("docker"):
         remove_all(made)
+
+
+@pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What was logged, as a process of ours writes it: a dictionary a line."""
+    root, stream = logging.getLogger(), io.StringIO()
+    before = root.handlers[:], root.level
+    journal.write_to(stream, "webapp")
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.handlers[:], root.level = before
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ VENDOR = SOURCE / "static" / "vendor"
 SERVED = {
     "htmx.org/dist/htmx.min.js": "htmx.js",
     "htmx.org/dist/ext/hx-sse.min.js": "hx-sse.js",
+    "uplot/dist/uPlot.iife.min.js": "uplot.js",
+    "uplot/dist/uPlot.min.css": "uplot.css",
 }
 
 

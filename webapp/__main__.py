@@ -5,13 +5,14 @@ import resource
 import sys
 import threading
 
+from state_repo import journal
 from state_repo.instance import InstanceError
 from webapp import background, settings
 from webapp.factory import create_app
 from webapp.server import server
 from webapp.team import warm
 
-logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+journal.write_to(sys.stderr, "webapp")
 logging.getLogger("alembic").setLevel(logging.WARNING)
 try:
     wanted = settings.load()

@@ -26,6 +26,7 @@ from webapp import (
     team,
     texts,
     tokens,
+    tracing,
     workspace,
 )
 from webapp.api import api
@@ -37,6 +38,7 @@ from webapp.edge import edge
 from webapp.forge_hook import forge_hook
 from webapp.landing import landing
 from webapp.models import db
+from webapp.operations import operations
 from webapp.own_settings import own_settings
 from webapp.pages import pages
 from webapp.people import people
@@ -51,9 +53,9 @@ from webapp.throttle import Book, Throttles
 
 # Their routes are the API's: importing them adds them.
 API = (company, content, export, knowledge, onboarding, quizzes, tokens, workspace)
-BLUEPRINTS = (api, api_docs, billing_pages, edge, forge_hook, hook, landing, own_settings, pages,
-              people, recovery, review_pages, second_factor, settings_pages, sign_up_pages,
-              team_pages)
+BLUEPRINTS = (api, api_docs, billing_pages, edge, forge_hook, hook, landing, operations,
+              own_settings, pages, people, recovery, review_pages, second_factor, settings_pages,
+              sign_up_pages, team_pages)
 
 
 def create_app(settings: Settings) -> Flask:
@@ -85,6 +87,7 @@ def create_app(settings: Settings) -> Flask:
     assets.register(app)
     texts.register(app)
     metrics.register(app)
+    tracing.register(app)
     shell.register(app)
     errors.register(app)
 
@@ -108,5 +111,6 @@ def create_app(settings: Settings) -> Flask:
         return response
 
     # Only the edge can reach this port (it is on loopback), and it sets these itself.
-    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)  # type: ignore[method-assign]
+    app.wsgi_app = ProxyFix(tracing.traced(app.wsgi_app), x_for=1,  # type: ignore[method-assign]
+                            x_proto=1)
     return app

@@ -20,7 +20,7 @@ from webapp.access import access
 
 landing = Blueprint("landing", __name__)
 # In the order of the sitemap.
-INDEXED = ("/", "/sign-up", "/sign-in", "/api/docs", "/privacy", "/terms")
+INDEXED = ("/", "/sign-up", "/sign-in", "/api/docs", "/status", "/privacy", "/terms")
 # Of people alone: nothing for a search engine.
 PRIVATE = ("/api/v1/", "/edge/", "/employees/", "/knowledge", "/billing", "/settings",
            "/onboarding")

@@ -28,8 +28,8 @@ TAGS: tuple[tuple[str, str, str], ...] = (
      "and what it proposes to remember for everybody."),
     ("Quizzes", r"/quiz\b", "What an employee knows of your answers and documents."),
     ("Knowledge", r"/knowledge", "Documents that every employee of a company can read."),
-    ("What happened", r"/(events|receipts|status|activity|progress)\b", "Follow a change until it "
-     "is true, live or afterwards."),
+    ("What happened", r"/(events|receipts|status|activity|uptime|progress)\b", "Follow a change "
+     "until it is true, live or afterwards."),
     ("Onboarding", r"/onboarding", "A hire by questions, with answers that are kept meanwhile."),
     ("Usage and billing", r"/(usage|billing|subscription|plans|checkout|portal|invoices|seats)\b",
      "What models cost, and what you pay."),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from state_repo import journal
 from state_repo.instance import door_for
 from state_repo.unix_socket import UnixConnection
 from webapp.errors import Problem
@@ -50,7 +51,7 @@ def ask(path: Path, method: str, parts: Iterable[str], query: Mapping[str, str] 
     connection = UnixConnection(door_for(path, url), timeout_s)
     try:
         connection.request(method, f"{url}?{urlencode(query)}" if query else url, body,
-                           dict(headers or {}))
+                           {**(headers or {}), **journal.headers()})
         response = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         connection.close()

@@ -16,7 +16,8 @@ from webapp.texts import N_
 
 MAIN = (("/", "team", N_("Team")), ("/knowledge", "knowledge", N_("Knowledge")),
         ("/billing", "billing", N_("Billing")), ("/settings", "settings", N_("Settings")))
-OURS = (("/changes", "eye", N_("Changes")),)  # for engineers
+OURS = (("/operations", "pulse", N_("Operations")),  # for engineers
+        ("/changes", "eye", N_("Changes")))
 MENU = (("/settings", "settings", N_("Settings")), ("/api/docs", "docs", N_("API reference")))
 ROLES = {"owner": N_("Owner"), "manager": N_("Manager"), "viewer": N_("Viewer"),
          "engineer": N_("Engineer")}

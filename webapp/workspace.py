@@ -35,6 +35,15 @@ def employee_activity(customer: str, employee: str) -> Response:
     return jsonify(activity=activity.of(customer, employee))
 
 
+@operation("GET", f"{_EMPLOYEE}/uptime", "account",
+           "Of each of the last two weeks' days, the oldest first: the share of the time in which "
+           "the employee was to answer, and did; null where nobody asked.")
+def employee_uptime(customer: str, employee: str) -> Response:
+    team.find(customer, employee)
+    return jsonify(days=ask(team.instance().socket, "GET", ["employees", employee, "uptime"],
+                            timeout_s=10.0).json())
+
+
 @operation("GET", f"{_EMPLOYEE}/thumbnail", "account",
            "A small picture of the employee's screen (JPEG); 204 when its screen is off.")
 def thumbnail(customer: str, employee: str) -> Response:

@@ -27,6 +27,7 @@ from pulumi.runtime import rpc
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from stacks import StackError
+from state_repo import journal
 
 log = logging.getLogger(__name__)
 Inputs = dict[str, Any]
@@ -130,13 +131,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         kind = self._kind(request.urn, context)
         if request.preview:
             return provider_pb2.CreateResponse(properties=request.properties)
-        made = self._guarded(context, kind.create, _values(request.properties))
+        made = self._guarded(request, context, kind.create, _values(request.properties))
         return provider_pb2.CreateResponse(id=made, properties=request.properties)
 
     def Read(self, request: Any, context: Any) -> Any:
         kind = self._kind(request.urn, context)
         inputs = _values(request.inputs or request.properties)
-        real = self._guarded(context, kind.read, request.id, inputs)
+        real = self._guarded(request, context, kind.read, request.id, inputs)
         if real is None:
             return provider_pb2.ReadResponse()
         found = request.inputs if real == inputs else _struct(real)
@@ -145,14 +146,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Update(self, request: Any, context: Any) -> Any:
         kind = self._kind(request.urn, context)
         if not request.preview:
-            self._guarded(context, kind.update, request.id, _values(request.old_inputs),
+            self._guarded(request, context, kind.update, request.id, _values(request.old_inputs),
                           _values(request.news))
         return provider_pb2.UpdateResponse(properties=request.news)
 
     def Delete(self, request: Any, context: Any) -> Any:
         kind = self._kind(request.urn, context)
         inputs = _values(request.old_inputs or request.properties)
-        self._guarded(context, kind.delete, request.id, inputs)
+        self._guarded(request, context, kind.delete, request.id, inputs)
         return empty_pb2.Empty()
 
     def _kind(self, urn: str, context: Any) -> Kind:
@@ -165,7 +166,17 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             raise AssertionError  # abort does not return
         return kind
 
-    def _guarded(self, context: Any, work: Any, *arguments: Any) -> Any:
+    def _guarded(self, request: Any, context: Any, work: Any, *arguments: Any) -> Any:
+        """Does the work, and tells of it with what the stack's run is about."""
+        stack, name = request.urn.split(":")[2], request.urn.rpartition("::")[2]
+        verb = work.__name__
+        with journal.borrowed(stack):
+            result = self._done(context, work, *arguments)
+            if verb != "read":
+                log.info("%s: %sd", name, verb)
+            return result
+
+    def _done(self, context: Any, work: Any, *arguments: Any) -> Any:
         try:
             return work(*arguments)
         except StackError as error:

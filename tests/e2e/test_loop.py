@@ -110,10 +110,14 @@ def test_two_tenants_can_not_reach_each_other_or_the_host(house, pulse):
 
 
 def test_a_hire_by_the_api_and_one_by_git_push(house, pulse, tmp_path):
-    made = house.api("acme", "POST", "/customers/acme/employees",
-                     {"name": "Nova", "role": "Sales"}).json()
-    nova = made["employee"]["id"]
+    answer = house.api("acme", "POST", "/customers/acme/employees",
+                       {"name": "Nova", "role": "Sales"})
+    nova = answer.json()["employee"]["id"]
     until(lambda: house.answers(nova), "the API's hire answers", house=house)
+    trace = answer.headers["X-Trace-Id"]
+    told = [(line["process"], line["message"]) for line in house.iw("log", trace)]
+    assert told[0][0] == "webapp" and told[0][1].startswith("POST /api/v1/customers/acme/employees")
+    assert ("reconciler", f"employee-{nova}: created") in told, "one trace, from click to container"
     folder = clone(house, tmp_path / "clone")
     text = (folder / employee_path("acme", nova)).read_text()
     path = folder / employee_path("acme", "pushed-aaaaaa")

@@ -40,6 +40,26 @@ class FakeReconciler:
         self.answer: Callable[[str, str], str] = _no_idea
         self.forge: dict[str, Any] | None = None  # what /v1/forge tells
         self.plan: Callable[[str], dict[str, Any]] = lambda _: {}  # of a change
+        self.journal: list[dict[str, Any]] = []
+        self.uptime: list[float | None] = [None] * 12 + [0.5, 1.0]
+        self.services: list[dict[str, Any]] = [
+            {"service": name, "now": True, "days": [None] * 10 + [1.0, 0.97, 0.5, 1.0]}
+            for name in ("dashboard", "employees", "thinking", "hiring")]
+        self.overview: dict[str, Any] = {
+            "fleet": {"customers": 2, "working": 3, "asleep": 4, "starting": 0, "unwell": 1,
+                      "paused": 0, "blank": 1},
+            "problem": None, "runs": [{"kind": "commit", "result": "succeeded", "count": 7}],
+            "drift": 3, "loop": {
+                "loop_age_s": 0.5, "workers": 4, "wedged": {}, "oldest_action_s": 0.0, "queue": 0,
+                "database": "ok", "well": True, "commit": "a" * 40, "halted": None,
+                "unreachable": {}},
+            "alerts": {"receivers": [{"kind": "email", "target": "night@iw.test"}],
+                       "heartbeat": True, "firing": [], "problem": None},
+            "capacity": [{"resource": "memory", "used": 20 << 30, "total": 24 << 30,
+                          "runs_out_s": None},
+                         {"resource": "disk", "used": 95 << 30, "total": 100 << 30,
+                          "runs_out_s": 200_000},
+                         {"resource": "networks", "used": 2, "total": 512, "runs_out_s": None}]}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         owner = self
@@ -121,6 +141,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._json(self.house.forge)
             case ["GET", "drift"]:
                 self._json({"items": [], "unknown": {}, "ignored": self.house.ignored})
+            case ["GET", "overview"]:
+                self._json(self.house.overview)
+            case ["GET", "charts", span]:
+                at = [1.7e9 + 60 * n for n in range(61)]
+                self._json({"at": at, "charts": {chart: {line: [n / 61 for n in range(61)]
+                                                         for line in ("one", "two")}
+                                                 for chart in ("capacity", "employees", span)}})
+            case ["GET", "services"]:
+                self._json(self.house.services)
+            case ["GET", "journal"]:
+                about = query.get("about", "")
+                self._json([line for line in self.house.journal if about in json.dumps(line)])
+            case ["GET", "employees", _, "logs"]:
+                self._bytes(b"what it printed\n", kind="text/plain")
+            case ["GET", "employees", _, "uptime"]:
+                self._json(self.house.uptime)
             case ["GET", "plan"]:
                 self._json(self.house.plan(query["change"]))
             case ["GET", "customers", _, "usage"]:

@@ -13,12 +13,14 @@ import pytest
 from reconciler import workers
 from reconciler.answers import Answers
 from reconciler.decide import PLATFORM, Drift
-from state_repo import changes
+from state_repo import changes, journal
 from state_repo.documents import Freeze, Limits
 from state_repo.parsing import dump
 from tests.reconciler.fake_world import ANN, House, wait_for
 from tests.rows import put_employee
 from tools import catalogue
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.fixture
@@ -625,3 +627,27 @@ def test_everything_can_be_frozen_and_goes_on_by_itself(house, monkeypatch):
     house.world.platform_drift = ()
     house.turn(3)
     assert one in house.running()
+
+
+# ---- the journal -----------------------------------------------------------------------------
+
+def test_what_a_run_logs_is_of_the_trace_of_the_commit_it_was_made_for(house, log_lines):
+    with journal.about(trace=TRACE):
+        house.hire("acme")
+    commit = house.store.head()
+    house.settle()
+    told = [line for line in log_lines() if line.get("trace") == TRACE]
+    assert told[0]["message"].startswith("customer/acme: commit begins: Hire")
+    wait_for(lambda: any("succeeded in" in line["message"] for line in log_lines()
+                         if line.get("trace") == TRACE), "its end is told")
+    assert {(line["customer"], line["commit"]) for line in told} == {("acme", commit)}
+
+
+def test_a_repair_is_of_a_trace_of_its_own(house, log_lines):
+    (employee,) = house.hire("acme")
+    house.settle()
+    before = len(log_lines())
+    del house.world.containers[employee]
+    house.settle()
+    begins, *_ = [line for line in log_lines()[before:] if "drift begins" in line["message"]]
+    assert len(begins["trace"]) == 32 and "commit" not in begins

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 
 RUNBOOKS = ROOT / "docs" / "runbooks"
 ALERTS = {rule["alert"]: rule for rule in
-          yaml.safe_load(monitoring_config.rules())["groups"][0]["rules"]}
+          yaml.safe_load(monitoring_config.rules())["groups"][1]["rules"]}
 BACKUP = "reconciler_backup_last_success_timestamp_seconds"
 LIMIT = ("reconciler_volume_limit_bytes", "1000")
 VOLUME = 'reconciler_volume_bytes{employee="emp-a",customer="acme"}'
@@ -47,12 +47,38 @@ CAUSES: dict[str, tuple[str, str, str, tuple[tuple[str, str], ...]]] = {
     "CertificateExpiring": ('reconciler_certificate_timestamp_seconds{at="overdue"}', "1000000",
                             "0", ()),
     "VolumeFilling": (VOLUME, "800", "801", (LIMIT,)),
+    "CapacityLow": ('reconciler_capacity{kind="used",resource="disk"}', "90", "91",
+                    (('reconciler_capacity{kind="total",resource="disk"}', "100"),)),
     "StackDegraded": ('reconciler_stack_info{customer="acme",health_status="Degraded"}', "0", "1",
                       ())}
+LABELS = {"CapacityLow": {"resource": "disk"}}  # where they are not those of the series
+# Each service level: series with their values (`a+bxn`: n more, each b larger), and what it is at
+# the end. None: nothing is said of it.
+LEVELS: tuple[tuple[str, dict[str, str], float | None], ...] = (
+    ("service:dashboard:ratio", {'probe_success{job="edge"}': "1+0x60"}, 1.0),
+    ("service:dashboard:ratio", {'up{job="edge"}': "0+0x60"}, None),
+    ("service:employees:ratio", {'probe_success{job="employee",employee="a"}': "1+0x60",
+                                 'probe_success{job="employee",employee="b"}': "0+0x60"}, 0.5),
+    ("service:thinking:ratio", {'probe_success{job="model-proxy"}': "0+0x60"}, 0.0),
+    ("service:hiring:ratio", {"reconciler_workers": "4+0x60", "reconciler_halted": "0+0x60"}, 1.0),
+    ("service:hiring:ratio", {"reconciler_workers": "4+0x60", "reconciler_halted": "1+0x60"}, 0.0),
+    ("service:hiring:ratio", {'up{job="reconciler"}': "0+0x60"}, 0.0),
+    ("service:capacity:used_ratio", {
+        'reconciler_capacity{resource="disk",kind="used"}': "25+0x60",
+        'reconciler_capacity{resource="disk",kind="total"}': "100+0x60"}, 0.25),
+    # One of a hundred every ten seconds, and forty are left.
+    ("service:capacity:runs_out_s", {
+        'reconciler_capacity{resource="disk",kind="used"}': "0+1x60",
+        'reconciler_capacity{resource="disk",kind="total"}': "100+0x60"}, 400.0),
+    ("service:capacity:runs_out_s", {
+        'reconciler_capacity{resource="disk",kind="used"}': "90-1x60",
+        'reconciler_capacity{resource="disk",kind="total"}': "100+0x60"}, None))
 
 
 def test_every_alert_has_its_cause_and_its_runbook():
     assert {*CAUSES, WATCHDOG} == set(ALERTS)
+    assert {name for name, *_ in LEVELS} == {
+        name for name in monitoring_config.SERVICE_LEVELS if "_seconds:" not in name}
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == {*ALERTS, "README"}
     for name, rule in ALERTS.items():
         assert (ROOT / rule["annotations"]["runbook"]) == RUNBOOKS / f"{name}.md"
@@ -98,7 +124,7 @@ def asked() -> dict[str, Any]:
     tests = []
     for name, (series, well, ill, others) in CAUSES.items():
         wait = seconds(ALERTS[name]["for"])
-        labels = dict(re.findall(r'(\w+)="([^"]*)"', series))
+        labels = LABELS.get(name) or dict(re.findall(r'(\w+)="([^"]*)"', series))
         expected = {"exp_labels": {"severity": "page", **labels}}
         tests.append({
             "interval": "10s",
@@ -114,13 +140,20 @@ def asked() -> dict[str, Any]:
     always = {"eval_time": "10s", "alertname": WATCHDOG,
               "exp_alerts": [{"exp_labels": {"severity": "none"}}]}
     tests.append({"interval": "10s", "alert_rule_test": [always]})
+    for name, series, value in LEVELS:
+        tests.append({
+            "interval": "10s",
+            "input_series": [{"series": one, "values": values} for one, values in series.items()],
+            "promql_expr_test": [{
+                "expr": f"round(sum({name}), 0.01)", "eval_time": "600s", "exp_samples": [
+                    {"labels": "{}", "value": value}] if value is not None else []}]})
     return {"rule_files": ["rules.yml"], "evaluation_interval": "10s", "tests": tests}
 
 
 @pytest.mark.parts
 def test_each_fires_for_its_cause_in_time(tmp_path: Path, images: dict[str, str]) -> None:
     plain = yaml.safe_load(monitoring_config.rules())
-    for rule in plain["groups"][0]["rules"]:
+    for rule in plain["groups"][1]["rules"]:
         del rule["annotations"]  # their words are for people
     (tmp_path / "rules.yml").write_text(yaml.safe_dump(plain))
     (tmp_path / "tests.yml").write_text(yaml.safe_dump(asked()))

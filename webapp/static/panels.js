@@ -9,6 +9,8 @@ const TEXT = {
   states: { new: ["accent", t("New")], approved: ["good", t("Approved")], rejected: ["", t("Rejected")] },
   evidence: t("How it knows: "), learned: t("Noted "), approve: t("Approve"), reject: t("Reject"),
   decided: { approved: t("Approved. Every employee is told."), rejected: t("Rejected. Nobody is told.") },
+  answered: (share) => t("Answered {share} of the time in the last two weeks. While it sleeps nobody asks.", { share }),
+  notAsked: t("nobody asked"),
   noActivity: t("Nothing has happened yet."), by: (who) => t("by {who}", { who }), took: (s) => t("took {s} s", { s }),
   spent: t("Spent on its model"), reserved: t("Set aside for answers under way"), calls: t("Answers of its model"),
   words: t("Words and pieces of words read and written"), space: t("Space used by its files"),
@@ -88,7 +90,24 @@ function lessonItem(lesson, pane, context) {
 
 // ---- activity --------------------------------------------------------------------------------
 
+/** How well it was there: a bar a day. Left out while nobody can say. */
+async function uptime(place, context) {
+  const { days } = await send("GET", `${context.api}/uptime`).catch(() => ({ days: [] }));
+  const known = days.filter((share) => share !== null);
+  place.hidden = !known.length;
+  if (!known.length) return;
+  const percent = (share) => new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 2 }).format(share);
+  place.querySelector("p").textContent = TEXT.answered(percent(known.reduce((sum, share) => sum + share, 0) / known.length));
+  place.querySelector("ol").replaceChildren(...days.map((share, n) => {
+    const day = new Date(Date.now() - (days.length - 1 - n) * 86_400_000).toLocaleDateString(undefined, { dateStyle: "medium" });
+    const said = `${day}: ${share === null ? TEXT.notAsked : percent(share)}`;
+    const tone = share === null ? "" : share >= 0.999 ? "good" : share >= 0.95 ? "warn" : "bad";
+    return element("li", { className: tone, title: said }, element("span", { className: "hidden" }, said));
+  }));
+}
+
 async function activity(pane, context) {
+  uptime(pane.querySelector(".uptime"), context);
   const found = (await send("GET", `${context.api}/activity`)).activity;
   pane.querySelector(".activity").replaceChildren(...found.map((row) => {
     const about = [row.by && TEXT.by(row.by), row.seconds !== null && TEXT.took(row.seconds)].filter(Boolean).join(", ");
