@@ -35,22 +35,22 @@ class Prometheus:
         self._url = f"http://127.0.0.1:{instance.ports['prometheus']}/api/v1"
 
     def now(self, query: str) -> list[Series]:
-        found = self._get("query", query=query)
-        return [made for one in found["result"] if (made := _series(one, [one["value"]])).points]
+        found = self._get("query", "result", query=query)
+        return [made for one in found if (made := _series(one, [one["value"]])).points]
 
     def between(self, query: str, start: float, end: float, step_s: float) -> list[Series]:
-        found = self._get("query_range", query=query, start=start, end=end, step=step_s)
-        return [made for one in found["result"] if (made := _series(one, one["values"])).points]
+        found = self._get("query_range", "result", query=query, start=start, end=end, step=step_s)
+        return [made for one in found if (made := _series(one, one["values"])).points]
 
     def alerts(self) -> list[dict[str, Any]]:
         """Those that fire or are about to, in its own words."""
-        return self._get("alerts")["alerts"]
+        return self._get("alerts", "alerts")
 
-    def _get(self, what: str, **parameters: Any) -> Any:
+    def _get(self, what: str, part: str, **parameters: Any) -> list[dict[str, Any]]:
         try:
             answer = requests.get(f"{self._url}/{what}", parameters, timeout=_TIMEOUT_S)
             answer.raise_for_status()
-            return answer.json()["data"]
+            return answer.json()["data"][part]
         except (requests.RequestException, ValueError, KeyError, TypeError) as error:
             raise UnreachableError("monitoring", f"Prometheus does not say ({error})") from error
 

@@ -25,6 +25,8 @@ TESTS = {"fast": "not parts and not browser and not e2e and not long",
 # What else can be run: everything that takes minutes or wants the machine to itself, and a hire
 # with the whole flow in a real browser.
 MORE = {"long": "long", "flow": "employee and not long"}
+# Where they are: each worker reads all that it is given before it chooses.
+PLACES = {"browser": ["tests/pages"], "e2e": ["tests/e2e"], "flow": ["tests/e2e"]}
 # Two processors, and tests that often wait. End to end a file is a house, which one worker keeps;
 # what is long has the machine to itself.
 WORKERS = {"fast": "-n 3 --dist worksteal", "parts": "-n 3 --dist loadfile",
@@ -227,7 +229,8 @@ def test(which: list[str]) -> int:
         print(f"\n  tests: {name}", flush=True)
         workers = WORKERS.get(name, "").split()
         done = subprocess.run([str(PYTHON), "-m", "pytest", "-q", "-m", (TESTS | MORE)[name],
-                               *workers, "--durations=8", "tests"], cwd=ROOT, check=False)
+                               *workers, "--durations=8", *PLACES.get(name, ["tests"])],
+                              cwd=ROOT, check=False)
         if done.returncode != 0:
             return done.returncode
     return 0
@@ -258,6 +261,8 @@ def _docker(*arguments: str) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
+    # Where it is set, each process compiles all that it imports anew: seconds, for every `iw`.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     verb, *rest = arguments or ["run"]
     if verb == "run":
         up()

@@ -40,7 +40,8 @@ def environment(requirements: tuple[str, ...]) -> None:
     install(locks, f"--python={PYTHON}")
     # What is imported is compiled and kept, now: the web app later runs as a user who can't write
     # there. (Most of what else there is never runs.)
-    run([str(PYTHON), "-c", "import webapp.background, webapp.server, reconciler.process"],
+    run([str(PYTHON), "-c", "import webapp.background, webapp.server, reconciler.process, "
+         "operator_cli.whole"],
         "a package is broken: remove .venv, then run this again", cwd=ROOT)
     stamp.write_text(digest)
 

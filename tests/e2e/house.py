@@ -55,7 +55,10 @@ class House:
 
     def stop(self, *names: str) -> None:
         for name in names or processes.NAMES:
+            began = time.monotonic()
             processes.stop(self.instance.data, name)
+            # Else it had to be killed, and nobody would know.
+            assert time.monotonic() - began < 28, f"{name} did not end by itself"
 
     def kill(self, name: str = "reconciler") -> None:
         pid = processes.pid_of(self.instance.data, name)

@@ -5,6 +5,7 @@ const { uPlot } = window; // its smallest build is no module
 
 const TEXT = {
   away: t("What you see may be old: the server can’t be reached."),
+  empty: t("No figures yet."), time: t("Time"),
   none: t("There are no figures to draw now: monitoring is away."),
 };
 const NOW_EVERY = 10_000, CHARTS_EVERY = 60_000, HEIGHT = 180;
@@ -53,6 +54,8 @@ function draw(found) {
   drawn = [];
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
+  const clock = new Intl.DateTimeFormat(undefined, span === "7d" ? { month: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit" });
+  const moment = (at) => clock.format(at * 1000);
   const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
   for (const figure of charts.querySelectorAll("[data-chart]")) {
     const lines = Object.entries(found.charts[figure.dataset.chart] ?? {});
@@ -60,11 +63,15 @@ function draw(found) {
     const shares = figure.dataset.chart === "capacity";
     const value = (_, v) => (v == null ? "–" : shares ? `${(v * 100).toFixed(0)} %` : `${+v.toFixed(2)}`);
     place.replaceChildren();
+    if (!lines.some(([, values]) => values.some((v) => v !== null))) {
+      place.append(element("p", { className: "quiet small" }, TEXT.empty));
+      continue;
+    }
     drawn.push(new uPlot({
       width: place.clientWidth, height: HEIGHT,
       scales: { y: { range: (_, low, high) => [0, shares ? 1 : Math.max(high ?? 0, 1) * 1.05] } },
-      axes: [axis, { ...axis, size: 54, values: (_, ticks) => ticks.map((v) => (shares ? `${Math.round(v * 100)} %` : `${+v.toFixed(2)}`)) }],
-      series: [{}, ...lines.map(([label], n) => ({ label, value, width: 2, stroke: colour(COLOURS[n % COLOURS.length]), dash: n ? [6, 3 * n] : undefined, points: { show: false } }))],
+      axes: [{ ...axis, values: (_, ticks) => ticks.map(moment) }, { ...axis, size: 54, values: (_, ticks) => ticks.map((v) => (shares ? `${Math.round(v * 100)} %` : `${+v.toFixed(2)}`)) }],
+      series: [{ label: TEXT.time, value: (_, at) => (at == null ? "–" : moment(at)) }, ...lines.map(([label], n) => ({ label, value, width: 2, stroke: colour(COLOURS[n % COLOURS.length]), dash: n ? [6, 3 * n] : undefined, points: { show: false } }))],
     }, [found.at, ...lines.map(([, values]) => values)], place));
   }
 }
