@@ -115,7 +115,7 @@ def test_a_watcher_acts_only_after_taking_over(ann):
     ann.watching()
 
 
-def test_what_it_writes_is_seen_by_api_and_survives_a_new_container(ann, house, pulse):
+def test_what_it_writes_is_seen_by_api(ann, house, pulse):
     ann.say(tool("write", path="notes/plan.md", content="Sell more tea."),
             "Successfully wrote 14 bytes")
     files = f"/customers/acme/employees/{pulse}/files"
@@ -123,6 +123,13 @@ def test_what_it_writes_is_seen_by_api_and_survives_a_new_container(ann, house, 
     assert [entry["name"] for entry in listed] == ["plan.md"]
     read = house.api("acme", "GET", f"{files}/content?path=notes/plan.md")
     assert read.text == "Sell more tea." and read.headers["ETag"]
+
+
+@pytest.mark.long  # with an employee that has no agent each time: tests/stacks, test_loop.py
+def test_what_it_has_survives_a_new_container(ann, house, pulse):
+    files = f"/customers/acme/employees/{pulse}/files"
+    ann.say(tool("write", path="notes/later.md", content="Sell more tea."),
+            "Successfully wrote 14 bytes")
     memory = f"/customers/acme/employees/{pulse}/memory"
     assert house.upload("acme", f"{memory}/content?path=MEMORY.md", b"Bo likes tea.").ok
     inside(house, pulse, "echo kept > /data/browser/a-profile")
@@ -132,7 +139,8 @@ def test_what_it_writes_is_seen_by_api_and_survives_a_new_container(ann, house, 
     until(lambda: docker("inspect", "-f", "{{.Id}}", house.instance.container_name(pulse))
           not in ([], before) and house.status.employee(pulse).health_status == "Healthy",
           "a new container", 90, house)
-    assert house.api("acme", "GET", f"{files}/content?path=notes/plan.md").text == "Sell more tea."
+    assert house.api("acme", "GET", f"{files}/content?path=notes/later.md").text == (
+        "Sell more tea.")
     assert house.api("acme", "GET", f"{memory}/content?path=MEMORY.md").text == "Bo likes tea."
     assert inside(house, pulse, "cat /data/browser/a-profile") == "kept"
     ann.open(pulse)

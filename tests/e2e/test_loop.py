@@ -318,6 +318,7 @@ def test_who_is_over_a_limit_that_was_lowered_is_frozen_and_goes_on_when_it_has_
     changes.set_platform(house.store, ENGINEER, "As before", lambda p: replace(p, storage=was))
 
 
+@pytest.mark.long  # the edge's own deadlines each time: tests/stacks/test_edge_config.py
 def test_an_employee_that_hangs_is_named_by_the_edge_in_time(house, pulse):
     pids = [int(line.split()[1]) for line in subprocess.run(
         ["docker", "top", house.instance.container_name(pulse)], capture_output=True, text=True,

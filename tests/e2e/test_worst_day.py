@@ -15,7 +15,8 @@ from tests.conftest import ROOT, docker
 from tests.e2e.house import ENGINEER, House, until
 from tools import processes
 
-pytestmark = pytest.mark.e2e
+# Each by value every time: tests/reconciler (locks, loop, world), tests/stacks/test_customer_stack.
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +52,7 @@ def wait_for_engine(house: House) -> None:
 
 
 @pytest.mark.parametrize("delay", [
-    0.0, *(pytest.param(late, marks=pytest.mark.long) for late in (0.25, 0.4, 0.5, 0.65, 0.9))],
-    ids=lambda d: f"{d * 1000:.0f} ms into the run")
+    0.0, 0.25, 0.4, 0.5, 0.65, 0.9], ids=lambda d: f"{d * 1000:.0f} ms into the run")
 def test_kill_9_at_any_moment(house, team, delay):
     """From before the plan, through the apply, to before the status is written."""
     made, _ = changes.hire(house.store, ENGINEER, "bolt", "Victim", "Tester")
@@ -76,8 +76,7 @@ def test_two_reconcilers_at_once(house, team):
     all_is_well(house, team)
 
 
-@pytest.mark.parametrize("part", [
-    "edge", *(pytest.param(part, marks=pytest.mark.long) for part in ("dns", "prometheus"))])
+@pytest.mark.parametrize("part", ["edge", "dns", "prometheus"])
 def test_a_part_is_down_and_back(house, team, part):
     name = house.instance.platform_container(part)
     docker("stop", "-t", "0", name)
@@ -85,8 +84,6 @@ def test_a_part_is_down_and_back(house, team, part):
     all_is_well(house, team)
 
 
-# The two that follow are proved by value each time (tests/reconciler).
-@pytest.mark.long
 def test_history_rewritten_stops_the_loop_until_it_is_confirmed(house, team):
     old = house.store.head()
     tree = subprocess.run(["git", "-C", str(house.store.path), "rev-parse", f"{old}^{{tree}}"],
@@ -106,7 +103,6 @@ def test_history_rewritten_stops_the_loop_until_it_is_confirmed(house, team):
     all_is_well(house, team)
 
 
-@pytest.mark.long
 def test_a_snapshot_that_stops_too_many_is_held(house, team):
     people = [changes.hire(house.store, ENGINEER, "bolt", f"Many {n}", "T")[0] for n in range(6)]
     until(lambda: all(house.answers(e.id, "bolt") for e in people), "all six work", 60, house)
@@ -122,7 +118,6 @@ def test_a_snapshot_that_stops_too_many_is_held(house, team):
     assert all(house.instance.employee_volume(e.id) in volumes for e in people)
 
 
-@pytest.mark.long
 def test_docker_restarted_during_an_apply(house, team):
     """Only where this test may do that: a Docker that nobody else uses, and that was started by
     hand (there is no service manager to race with)."""

@@ -183,10 +183,13 @@ class Visitor:
         """What axe-core finds serious or critical on the page as it is. The content policy lets
         no script of ours in from outside, so it is evaluated by the driver."""
         axe = (frontend.vendor() / "axe-core" / "axe.min.js").read_text()
-        # A colour that is still fading in is not the one that stays.
-        self.page.evaluate("""() => Promise.all(document.getAnimations()
-            .filter(a => a.effect.getComputedTiming().endTime < 5000)
-            .map(a => a.finished.catch(() => {})))""")
+        # A colour that is still fading in is not the one that stays. (An animation of what is not
+        # drawn may never end.)
+        self.page.evaluate("""() => Promise.race([
+            new Promise((late) => setTimeout(late, 6000)),
+            Promise.all(document.getAnimations()
+                .filter(a => a.effect.getComputedTiming().endTime < 5000)
+                .map(a => a.finished.catch(() => {})))])""")
         self.page.evaluate(axe + "; undefined")
         found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [f"{v['id']}: {n['html']} ({n['failureSummary']})" for v in found["violations"]

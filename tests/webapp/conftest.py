@@ -26,6 +26,19 @@ ENGINEER = Author("Engineer", "eng@iw.test")
 PASSWORD = "correct horse battery"
 
 
+# What leans on a database's own ways (money, people, whatever is asked) runs on both each time;
+# everything else on PostgreSQL with `make test-long`.
+ON_BOTH = ("test_billing", "test_company", "test_fuzz", "test_payments", "test_people")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.parent == here and item.path.stem not in ON_BOTH and (
+                "postgresql" in item.name):
+            item.add_marker(pytest.mark.long)
+
+
 @dataclass
 class House:
     """Two customers, acme and bolt, with one employee each; and a person for each."""
