@@ -2,13 +2,15 @@
 PY := .venv/bin/python
 SETUP := python3 -m tools.setup
 
-.PHONY: help run down purge restore image test test-fast test-parts test-browser test-e2e test-long e2e bench lint texts lock format
+.PHONY: help run down back purge restore image test test-fast test-parts test-browser test-e2e test-long e2e bench lint texts lock format
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 run:             ## install what is missing, start everything, print URL and login
 	@$(SETUP) run
 down:            ## stop what `make run` started, and nothing else (data stays)
 	@$(SETUP) down
+back:            ## after an upgrade: take the databases back to the code of before
+	@$(SETUP) back
 purge:           ## down, then remove this instance's volumes and data (asks first)
 	@$(SETUP) purge
 restore:         ## put back everything from IW_RESTORE=<repository>, onto an empty data folder

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DBAPIError,
@@ -103,17 +103,51 @@ def check_database(instance: Instance) -> None:
                         f"Restore {parsed.database} from a backup: it holds accounts and history")
 
 
-def migrate(url: str, folder: Path, version_table: str) -> None:
-    """Brings tables to the newest version, one process at a time; safe when they are there."""
+def migrate(url: str, folder: Path, version_table: str, to: str = "head") -> None:
+    """Brings tables to the newest version, or to another one; one process at a time, and safe when
+    they are there.
+
+    Raises:
+        DatabaseError: they are of a version that this code does not know.
+    """
+    _move(url, folder, version_table, "upgrade", to)
+
+
+def downgrade(url: str, folder: Path, version_table: str, to: str) -> None:
+    """Takes tables back to an older version. Raises DatabaseError: there is no way."""
+    _move(url, folder, version_table, "downgrade", to)
+
+
+def revision_of(url: str, version_table: str) -> str | None:
+    """The version that tables are at; None when there are none."""
+    engine = engine_for(url)
+    try:
+        with speaking(), engine.connect() as connection:
+            if not inspect(connection).has_table(version_table):
+                return None
+            return connection.execute(text(f"SELECT version_num FROM {version_table}")).scalar()
+    finally:
+        engine.dispose()
+
+
+def _move(url: str, folder: Path, version_table: str, verb: str, to: str) -> None:
     # A fifth of a second to load, and only who starts needs it: not each `iw`, nor a push's hook.
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(folder))
     config.attributes["url"] = url
     config.attributes["version_table"] = version_table
     with _alone(url):
-        command.upgrade(config, "head")
+        try:
+            (command.upgrade if verb == "upgrade" else command.downgrade)(config, to)
+        except CommandError as error:
+            raise DatabaseError(
+                f"the tables of {folder.parent.name} can't be brought to {to}: {error}. If newer "
+                "code made them, `make back` with that code takes them back",
+                is_away=False) from error
 
 
 @contextmanager

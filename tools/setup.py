@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stacks import disks
 from state_repo.instance import FIREWALL_CHAINS, Instance
-from tools import frontend, images, lock, machine, processes, swap, wheels
+from tools import frontend, images, lock, machine, processes, swap, versions, wheels
 from tools.machine import BUILD, PYTHON, ROOT
 from tools.steps import StepError, run, step
 
@@ -61,6 +61,8 @@ def up() -> None:
     began, data = time.monotonic(), data_folder()
     install()
     references = images.build_all(BUILD / "images.log")
+    if versions.is_due(data) and _release(data, "begin") != 0:
+        sys.exit(1)
     with step("instance and state repo"):
         run([str(PYTHON), "-m", "tools.bootstrap", "--data", str(data),
              "--images", json.dumps(references)],
@@ -69,7 +71,9 @@ def up() -> None:
     _give_swap(data)
     for name in processes.NAMES:
         with step(f"start {name}"):
-            processes.start(data, name)
+            if processes.pid_of(data, name) is None:
+                processes.start(data, name)
+                versions.started(data, name)
     with step("platform: firewall, DNS, edge, model proxy, monitoring"):
         _wait_for_platform(instance)
     password = (data / "secrets" / "demo-password").read_text().strip()
@@ -83,6 +87,11 @@ def up() -> None:
     Look        ./iw status      ./iw doctor
     Stop        make down
 """)
+
+
+def _release(data: Path, verb: str) -> int:
+    return subprocess.run([str(PYTHON), "-m", "tools.release", verb, "--data", str(data)],
+                          cwd=ROOT, check=False).returncode
 
 
 def _give_swap(data: Path) -> None:
@@ -274,6 +283,8 @@ def main(arguments: list[str]) -> int:
         install()
         return subprocess.run([str(PYTHON), "-m", "tools.restore", "--data", str(data_folder()),
                                *rest], cwd=ROOT, check=False).returncode
+    elif verb == "back":
+        return _release(data_folder(), "back")
     elif verb == "image":
         install()
         images.build_all(BUILD / "images.log")

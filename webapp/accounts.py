@@ -18,6 +18,7 @@ from state_repo.instance import Instance
 from webapp import passwords
 from webapp.models import VERSION_TABLE, Account, db, now
 
+MIGRATIONS = Path(__file__).parent / "migrations"
 ROLES = ("owner", "manager", "viewer", "engineer")
 _EMAIL = re.compile(r"[^@\s<>]{1,64}@[^@\s<>]+\.[^@\s<>]+")
 
@@ -29,8 +30,7 @@ class AccountError(ValueError):
 def prepare(instance: Instance) -> None:
     """Brings the web app's tables to the newest version."""
     check_database(instance)
-    folder = Path(__file__).parent / "migrations"
-    migrate(instance.database_url, folder, VERSION_TABLE)
+    migrate(instance.database_url, MIGRATIONS, VERSION_TABLE)
     instance.mark_made("database")
 
 

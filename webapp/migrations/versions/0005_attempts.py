@@ -15,3 +15,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(64), primary_key=True),
         sa.Column("times", sa.Text, nullable=False),
         sa.Column("until", sa.Float, nullable=False, index=True))
+
+
+def downgrade() -> None:
+    op.drop_table("attempts")

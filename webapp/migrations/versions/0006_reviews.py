@@ -21,3 +21,7 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("plan", sa.String(16)),
         sa.Column("text", sa.Text, nullable=False))
+
+
+def downgrade() -> None:
+    op.drop_table("review_events")
