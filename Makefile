@@ -2,13 +2,17 @@
 PY := .venv/bin/python
 SETUP := python3 -m tools.setup
 
-.PHONY: help run down back purge restore image test test-fast test-parts test-browser test-e2e test-long e2e bench lint texts lock format
+.PHONY: help run down service service-off back purge restore image test test-fast test-parts test-browser test-e2e test-long e2e bench lint audit texts lock format
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 run:             ## install what is missing, start everything, print URL and login
 	@$(SETUP) run
 down:            ## stop what `make run` started, and nothing else (data stays)
 	@$(SETUP) down
+service:         ## systemd keeps both processes from now on (as root)
+	@$(SETUP) service
+service-off:     ## take the units out again
+	@$(SETUP) service-off
 back:            ## after an upgrade: take the databases back to the code of before
 	@$(SETUP) back
 purge:           ## down, then remove this instance's volumes and data (asks first)
@@ -35,6 +39,8 @@ bench:           ## measure, and write docs/benchmarks.md
 	@$(SETUP) bench
 lint:            ## ruff, mypy, and the rooms' laws
 	@$(SETUP) lint
+audit:           ## what tools find in the code and its history; bills of materials
+	@$(SETUP) audit
 texts:           ## collect all texts for translation (webapp/translations)
 	@$(SETUP) texts
 lock:            ## write the locks of requirements anew (UPGRADE=1: what is newest)

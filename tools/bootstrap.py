@@ -59,7 +59,8 @@ PLANS = {
                      description="Many employees, with room for heavy work.",
                      limits=PlanLimits(4.0, 8192), model_budget_usd=60.0),
 }
-STRIPE = ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")
+# What the web app is told, kept for it.
+TOLD = ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "IW_SMTP_URL", "IW_MAIL_FROM")
 _POOLS = ("10.192.0.0/12", "10.208.0.0/12", "10.224.0.0/12", "10.176.0.0/12", "10.160.0.0/12",
           "10.144.0.0/12", "10.128.0.0/12")
 
@@ -97,7 +98,7 @@ def contents(made: Instance, images: dict[str, str], *, demo: bool = True) -> No
               "wrong is in the repo's history: git -C <data>/state.git show main~1:platform.yaml")
 
     offered = offered_model(made, os.environ)
-    keep_stripe_keys(made, os.environ)
+    keep_told(made, os.environ)
 
     def prepared(old: Platform) -> Platform:
         if not old.images:
@@ -207,9 +208,10 @@ def keep_forge(made: Instance, environment: Mapping[str, str]) -> None:
         write_secret(made.git_credentials_path, f"username={user}\npassword={token}\n")
 
 
-def keep_stripe_keys(made: Instance, environment: Mapping[str, str]) -> None:
-    """Stripe's keys go where the web app, within its walls, and `iw billing` find them."""
-    for variable in STRIPE:
+def keep_told(made: Instance, environment: Mapping[str, str]) -> None:
+    """Keys and addresses go where the web app finds them: within its walls, after a reboot, and as
+    a service."""
+    for variable in TOLD:
         if value := environment.get(variable, "").strip():
             write_secret(made.secrets_path / "webapp" / variable.lower().replace("_", "-"), value)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ PULUMI_VERSION = "v3.259.0"
 GITEA = "code.gitea.io/gitea@v1.26.0"
 GITEA_SUM = "h1:fJP9dqLbzKrKWUVnCVTfVersZdVDuyJQLEDzCAOmKKA="
 PEBBLE = "github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.3"
+GITLEAKS = "github.com/zricethezav/gitleaks/v8@v8.30.1"
 STRIPE_MOCK = "github.com/stripe/stripe-mock@v0.203.0"
 # program -> Debian package
 PROGRAMS = {"git": "git", "iptables": "iptables", "mmdebstrap": "mmdebstrap",
@@ -107,10 +109,15 @@ def pebble() -> Path:
     return _go_program(PEBBLE)
 
 
+def gitleaks() -> Path:
+    """Looks for secrets in a git history."""
+    return _go_program(GITLEAKS)
+
+
 def _go_program(module: str) -> Path:
     """Built from a pinned Go module into the shared cache, and found below .build/bin."""
     path, version = module.split("@")
-    name = path.rpartition("/")[2]
+    name = re.sub(r"/v\d+$", "", path).rpartition("/")[2]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "instantworker"
     built = cache / f"{name}-{version}"
     if not built.exists():

@@ -23,7 +23,7 @@ from state_repo import StateRepoError
 from state_repo.database import downgrade, revision_of
 from state_repo.instance import Instance
 from state_repo.status import MIGRATIONS, VERSION_TABLE
-from tools import processes
+from tools import processes, service
 from tools.steps import StepError, step
 from tools.versions import commit, digest, is_due, running
 from webapp import accounts, models
@@ -46,7 +46,7 @@ def begin(data: Path) -> None:
         keep(instance)
     for name in reversed(processes.NAMES):
         with step(f"stop {name} of before (employees go on working)"):
-            processes.stop(data, name)
+            service.stop(data, name)
 
 
 def keep(instance: Instance) -> Path:
@@ -92,7 +92,7 @@ def back(data: Path) -> dict[str, Any]:
                         "databases back takes the newer code, which knows how")
     for name in reversed(processes.NAMES):
         with step(f"stop {name}"):
-            processes.stop(data, name)
+            service.stop(data, name)
     for name, (folder, table) in _SCHEMAS.items():
         with step(f"take the tables of {name} back to {last['schemas'][name]}"):
             try:

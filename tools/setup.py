@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stacks import disks
 from state_repo.instance import FIREWALL_CHAINS, Instance
-from tools import frontend, images, lock, machine, processes, swap, versions, wheels
+from tools import frontend, images, lock, machine, processes, service, swap, versions, wheels
 from tools.machine import BUILD, PYTHON, ROOT
 from tools.steps import StepError, run, step
 
@@ -71,9 +71,7 @@ def up() -> None:
     _give_swap(data)
     for name in processes.NAMES:
         with step(f"start {name}"):
-            if processes.pid_of(data, name) is None:
-                processes.start(data, name)
-                versions.started(data, name)
+            service.start(data, name)
     with step("platform: firewall, DNS, edge, model proxy, monitoring"):
         _wait_for_platform(instance)
     password = (data / "secrets" / "demo-password").read_text().strip()
@@ -161,7 +159,7 @@ def down() -> None:
     instance = json.loads((data / "instance.json").read_text())
     for name in reversed(processes.NAMES):
         with step(f"stop {name}"):
-            processes.stop(data, name)
+            service.stop(data, name)
     label = f"label=instantworker.instance={instance['id']}"
     with step("remove containers and networks"):
         for kind, command in (("ps -aq", "rm -f"), ("network ls -q", "network rm")):
@@ -283,6 +281,11 @@ def main(arguments: list[str]) -> int:
         install()
         return subprocess.run([str(PYTHON), "-m", "tools.restore", "--data", str(data_folder()),
                                *rest], cwd=ROOT, check=False).returncode
+    elif verb in ("service", "service-off"):
+        install()
+        return subprocess.run([str(PYTHON), "-m", "tools.service", "remove" if verb.endswith("off")
+                               else "install", "--data", str(data_folder())], cwd=ROOT,
+                              check=False).returncode
     elif verb == "back":
         return _release(data_folder(), "back")
     elif verb == "image":
@@ -296,6 +299,10 @@ def main(arguments: list[str]) -> int:
         return test(["long"])
     elif verb == "lint":
         return lint()
+    elif verb == "audit":
+        install(tests=True)
+        return subprocess.run([str(PYTHON), "-m", "tools.audit"], cwd=ROOT,
+                              check=False).returncode
     elif verb == "texts":
         install()
         print(run([str(PYTHON), "-m", "tools.texts"], "see the lines above", cwd=ROOT), end="")

@@ -7,6 +7,7 @@ too: nothing on these pages is promised that the platform does not do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,19 @@ def privacy() -> str:
 @access("public")
 def terms() -> str:
     return render_template("terms.html", **_facts(_platform()))
+
+
+@landing.get("/.well-known/security.txt")
+@access("public")
+def security() -> Response:
+    """Where to tell of a weakness (RFC 9116), at the address that RFC 2142 keeps for that."""
+    url = current_app.config["APP_URL"]
+    domain = current_app.config["INSTANCE"].domain
+    expires = (datetime.now(UTC) + timedelta(days=180)).replace(
+        hour=0, minute=0, second=0, microsecond=0)
+    return Response(f"Contact: mailto:security@{domain}\nExpires: {expires.isoformat()}\n"
+                    f"Preferred-Languages: en\nCanonical: {url}/.well-known/security.txt\n",
+                    mimetype="text/plain")
 
 
 @landing.get("/sitemap.xml")

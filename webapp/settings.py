@@ -56,24 +56,29 @@ def of(data: Path | None) -> Settings:
     """The settings of the instance in that folder."""
     instance = Instance.load(data)
     return Settings(instance, int(os.environ.get("IW_WEB_THREADS", "64")),
-                    os.environ.get("IW_SMTP_URL") or None, os.environ.get("IW_MAIL_FROM") or None,
+                    wanted(instance, os.environ, "IW_SMTP_URL"),
+                    wanted(instance, os.environ, "IW_MAIL_FROM"),
                     stripe_settings(instance, os.environ))
 
 
+def wanted(instance: Instance, environment: Mapping[str, str], variable: str) -> str | None:
+    """From the environment, else from a file of `<data>/secrets/webapp`, where `make run` puts it:
+    so that it holds after a reboot, `iw billing` finds it too, and the web app within its walls."""
+    if given := environment.get(variable, "").strip():
+        return given
+    try:
+        path = instance.secrets_path / "webapp" / variable.lower().replace("_", "-")
+        return path.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+
+
 def stripe_settings(instance: Instance, environment: Mapping[str, str]) -> StripeSettings | None:
-    """From the environment, else from `<data>/secrets/webapp/stripe-…`, where `make run` puts
-    them: so that `iw billing` finds them too, and the web app within its walls."""
-    def wanted(variable: str) -> str | None:
-        given = environment.get(variable, "").strip()
-        if given:
-            return given
-        try:
-            path = instance.secrets_path / "webapp" / variable.lower().replace("_", "-")
-            return path.read_text().strip() or None
-        except FileNotFoundError:
-            return None
-    key = wanted("STRIPE_SECRET_KEY")
+    """None without a key; see `wanted`."""
+    def read(variable: str) -> str | None:
+        return wanted(instance, environment, variable)
+    key = read("STRIPE_SECRET_KEY")
     if key is None:
         return None
-    return StripeSettings(key, wanted("STRIPE_WEBHOOK_SECRET"), wanted("STRIPE_API_BASE"),
-                          wanted("STRIPE_METER"), bool(wanted("STRIPE_AUTOMATIC_TAX")))
+    return StripeSettings(key, read("STRIPE_WEBHOOK_SECRET"), read("STRIPE_API_BASE"),
+                          read("STRIPE_METER"), bool(read("STRIPE_AUTOMATIC_TAX")))

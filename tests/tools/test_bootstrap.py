@@ -13,7 +13,8 @@ from state_repo.git_door import GitError
 from state_repo.instance import Instance, InstanceError
 from state_repo.store import Store
 from tools import processes
-from tools.bootstrap import followed, keep_forge, move_database, remembered
+from tools.bootstrap import followed, keep_forge, keep_told, move_database, remembered
+from webapp import settings
 
 OLD, NEW, MINE = "x@sha256:0", "x@sha256:1", "x@sha256:2"
 
@@ -49,6 +50,20 @@ def test_the_database_of_an_earlier_version_is_brought_over(tmp_path, monkeypatc
     with sqlite3.connect(made.database_path) as moved:
         assert moved.execute("SELECT x FROM t").fetchone() == (7,)
     assert not list(tmp_path.glob("instantworker.db*"))
+
+
+def test_what_the_web_app_is_told_holds_without_the_environment_too(tmp_path, monkeypatch):
+    made = Instance(id="0badcafe", data=tmp_path)
+    made.save()
+    keep_told(made, {"IW_SMTP_URL": "smtps://u:p@mail.test:465", "STRIPE_SECRET_KEY": " "})
+    monkeypatch.delenv("IW_SMTP_URL", raising=False)
+    found = settings.of(tmp_path)
+    assert found.smtp_url == "smtps://u:p@mail.test:465" and found.stripe is None
+    assert found.mail_from is None and not found.local
+    kept = made.secrets_path / "webapp" / "iw-smtp-url"
+    assert stat.S_IMODE(kept.stat().st_mode) & 0o077 == 0
+    monkeypatch.setenv("IW_SMTP_URL", "smtp://other.test:25")
+    assert settings.of(tmp_path).smtp_url == "smtp://other.test:25"
 
 
 # ---- a forge -----------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def instance(tmp_path: Path, monkeypatch) -> Instance:
     StatusStore(made.database_url).migrate()
     accounts.prepare(made)
     stopped: list[str] = []
-    monkeypatch.setattr(processes, "stop", lambda _, name: stopped.append(name))
+    monkeypatch.setattr(release.service, "stop", lambda _, name: stopped.append(name))
     monkeypatch.setattr(processes, "pid_of", lambda *_: 1)
     return made
 

@@ -6,6 +6,7 @@ import gzip
 import re
 import struct
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -94,3 +95,13 @@ def test_all_links_of_the_public_pages_lead_somewhere(house):
 def test_styles_stay_small():
     styles = [gzip.compress((STATIC / n).read_bytes()) for n in ("app.css", "public.css")]
     assert sum(map(len, styles)) < 30_000
+
+
+def test_who_finds_a_weakness_is_told_whom_to_tell(house):
+    answer = house.client().get("/.well-known/security.txt")
+    assert answer.mimetype == "text/plain"
+    fields = dict(line.split(": ", 1) for line in answer.text.splitlines())
+    assert fields["Contact"] == "mailto:security@iw.localhost"
+    ahead = datetime.fromisoformat(fields["Expires"]) - datetime.now(UTC)
+    assert timedelta(days=170) < ahead < timedelta(days=365)  # RFC 9116: less than a year
+    assert fields["Canonical"].endswith("/.well-known/security.txt")

@@ -14,7 +14,8 @@ PUBLIC = {"/sign-in", "/sign-in/code", "/sign-up", "/sign-up/confirm", "/verify"
           "/reset", "/join", "/api/v1/passwords/judge", "/healthz", "/api/v1/openapi.json",
           "/api/v1/session", "/static/<path:filename>", "/", "/privacy", "/terms", "/sitemap.xml",
           "/robots.txt", "/site.webmanifest", "/favicon.ico", "/api/docs",
-          "/webhooks/stripe", "/webhooks/forge", "/texts/<name>.js", "/status"}
+          "/webhooks/stripe", "/webhooks/forge", "/texts/<name>.js", "/status",
+          "/.well-known/security.txt"}
 
 
 def routes(house):

@@ -1,0 +1,129 @@
+"""`make audit`: what tools find in the code, its history and what it is made of.
+
+    bandit        the code, but for what was looked at (docs/audit.toml says why each is fine)
+    gitleaks      every commit of the history, for secrets
+    fuzzer        the API, by its own description: whatever is asked, no error of ours
+    materials     CycloneDX bills of materials of Python's and npm's packages, in .build/audit
+
+What could not be done is told as such, and is no success.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tools import machine, wheels
+from tools.machine import BUILD, PYTHON, ROOT, lock_of
+from tools.steps import StepError, step
+
+ROOMS = ("state_repo", "policies", "stacks", "reconciler", "webapp", "operator_cli", "tools",
+         "images")
+ACCEPTED = ROOT / "docs" / "audit.toml"
+FOLDER = BUILD / "audit"
+LISTS = ("requirements.txt", "images/employee/requirements.txt",
+         "images/model-proxy/requirements.txt")
+PACKAGES = ("webapp", "images/employee")
+
+
+def main() -> int:
+    """0 when every part is clean."""
+    with step("audit tools"):
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        wheels.install([lock_of(ROOT / "requirements-audit.txt")], f"--target={FOLDER / 'site'}",
+                       f"--python={PYTHON}", log=FOLDER / "install.log")
+    parts: tuple[tuple[str, Callable[[], list[str]]], ...] = (
+        ("bandit", bandit), ("gitleaks", gitleaks), ("API fuzzer", fuzzer),
+        ("bill of materials", materials))
+    failed = False
+    for name, look in parts:
+        try:
+            found = look()
+        except (StepError, OSError, ValueError) as error:
+            found = [f"could not be done: {getattr(error, 'why', error)}"]
+        print(f"  {'✗' if found else '✓'} {name}{': clean' if not found else ''}", flush=True)
+        for line in found:
+            print(f"      {line}")
+        failed |= bool(found)
+    print(f"\n  The bills of materials are in {FOLDER.relative_to(ROOT)}.")
+    return 1 if failed else 0
+
+
+def bandit() -> list[str]:
+    done = _tool("-m", "bandit", "--quiet", "--recursive", "--format=json", *ROOMS)
+    results = [{**r, "filename": r["filename"].removeprefix("./")}
+               for r in json.loads(done.stdout)["results"]]
+    return compared(results, tomllib.loads(ACCEPTED.read_text()))
+
+
+def compared(results: list[dict[str, Any]], accepted: dict[str, dict[str, str]]) -> list[str]:
+    """What bandit found and nobody looked at; and what was looked at and is there no more."""
+    everywhere, found = accepted["everywhere"], accepted["found"]
+    seen = {f"{r['test_id']} {r['filename']}" for r in results}
+    new = [f"{r['filename']}:{r['line_number']}: {r['test_id']} {r['issue_text']}" for r in results
+           if r["test_id"] not in everywhere and f"{r['test_id']} {r['filename']}" not in found]
+    rules = {r["test_id"] for r in results}
+    return new + [f"{ACCEPTED.relative_to(ROOT)}: {name} is found no more; take it out"
+                  for name in [*(found.keys() - seen), *(everywhere.keys() - rules)]]
+
+
+def gitleaks() -> list[str]:
+    program, report = machine.gitleaks(), FOLDER / "gitleaks.json"
+    done = subprocess.run(
+        [str(program), "git", "--no-banner", "--redact", "--exit-code=9", "--config",
+         str(ROOT / ".gitleaks.toml"), "--report-format=json", f"--report-path={report}",
+         str(ROOT)],
+        capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 9):
+        raise StepError(done.stderr.strip()[-400:], "")
+    return [f"{leak['File']}:{leak['StartLine']} ({leak['Commit'][:10]}): {leak['Description']}"
+            for leak in json.loads(report.read_text())]
+
+
+def fuzzer() -> list[str]:
+    done = subprocess.run([str(PYTHON), "-m", "pytest", "-q", "-m", "not long and not parts",
+                           "tests/webapp/test_fuzz.py"], cwd=ROOT, capture_output=True, text=True,
+                          check=False)
+    return [] if done.returncode == 0 else done.stdout.strip().splitlines()[-5:]
+
+
+def materials() -> list[str]:
+    """Writes them; tells which could not be written."""
+    missing = []
+    for name in LISTS:
+        target = FOLDER / f"{name.replace('/', '-').removesuffix('.txt')}.cdx.json"
+        done = _tool("-m", "cyclonedx_py", "requirements", str(lock_of(ROOT / name)),
+                     "--output-file", str(target))
+        if done.returncode != 0 or not _components(target):
+            missing.append(f"{name}: {done.stderr.strip()[-200:]}")
+    for folder in PACKAGES:
+        target = FOLDER / f"{folder.replace('/', '-')}-npm.cdx.json"
+        done = subprocess.run(["npm", "sbom", "--sbom-format=cyclonedx", "--package-lock-only"],
+                              cwd=ROOT / folder, capture_output=True, text=True, check=False)
+        target.write_text(done.stdout)
+        if done.returncode != 0 or not _components(target):
+            missing.append(f"{folder}: {done.stderr.strip()[-200:]}")
+    return missing
+
+
+def _components(bill: Path) -> int:
+    """How many parts it names."""
+    try:
+        return len(json.loads(bill.read_text())["components"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _tool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(PYTHON), *arguments], cwd=ROOT, capture_output=True, text=True,
+                          check=False, env={"PYTHONPATH": str(FOLDER / "site"),
+                                            "PATH": "/usr/bin:/bin"})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
