@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -103,8 +104,13 @@ def materials() -> list[str]:
             missing.append(f"{name}: {done.stderr.strip()[-200:]}")
     for folder in PACKAGES:
         target = FOLDER / f"{folder.replace('/', '-')}-npm.cdx.json"
-        done = subprocess.run(["npm", "sbom", "--sbom-format=cyclonedx", "--package-lock-only"],
-                              cwd=ROOT / folder, capture_output=True, text=True, check=False)
+        with tempfile.TemporaryDirectory() as place:  # npm wants a version, which ours has not
+            for name in ("package.json", "package-lock.json"):
+                package = json.loads((ROOT / folder / name).read_text())
+                (Path(place) / name).write_text(json.dumps({"version": "0.0.0", **package}))
+            done = subprocess.run(
+                ["npm", "sbom", "--sbom-format=cyclonedx", "--package-lock-only"], cwd=place,
+                capture_output=True, text=True, check=False)
         target.write_text(done.stdout)
         if done.returncode != 0 or not _components(target):
             missing.append(f"{folder}: {done.stderr.strip()[-200:]}")

@@ -12,7 +12,7 @@ import pytest
 
 from reconciler import workers
 from reconciler.answers import Answers
-from reconciler.decide import PLATFORM, Drift
+from reconciler.decide import PLATFORM, Action, Drift
 from state_repo import changes, journal
 from state_repo.documents import Freeze, Limits
 from state_repo.parsing import dump
@@ -651,3 +651,15 @@ def test_a_repair_is_of_a_trace_of_its_own(house, log_lines):
     house.settle()
     begins, *_ = [line for line in log_lines()[before:] if "drift begins" in line["message"]]
     assert len(begins["trace"]) == 32 and "commit" not in begins
+
+
+def test_what_was_decided_while_it_was_being_done_is_not_done_again(house):
+    house.hire("acme")
+    house.settle()
+    runs, receipts = len(house.world.runs), len(house.status.receipts("acme", 50))
+    record = house.r.book.record("customer/acme")
+    late = Action("customer/acme", "commit", record.revision, record.digest, "late")
+    house.r.queue.put(late, time.monotonic())
+    house.settle()
+    assert len(house.world.runs) == runs
+    assert len(house.status.receipts("acme", 50)) == receipts
