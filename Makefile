@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 SETUP := python3 -m tools.setup
 
-.PHONY: help run down service service-off back purge restore image test test-fast test-parts test-browser test-e2e test-long e2e bench lint audit texts lock format
+.PHONY: help run down service service-off back purge restore image test test-fast test-parts test-browser test-e2e test-long e2e bench lint docs audit texts lock format
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 run:             ## install what is missing, start everything, print URL and login
@@ -39,6 +39,8 @@ bench:           ## measure, and write docs/benchmarks.md
 	@$(SETUP) bench
 lint:            ## ruff, mypy, and the rooms' laws
 	@$(SETUP) lint
+docs:            ## a site of docs/, in .build/docs
+	@$(SETUP) docs
 audit:           ## what tools find in the code and its history; bills of materials
 	@$(SETUP) audit
 texts:           ## collect all texts for translation (webapp/translations)

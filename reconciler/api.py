@@ -30,7 +30,7 @@ from reconciler.forges.webhook import ForgedError, verify, webhook_secret
 from reconciler.loop import Reconciler
 from reconciler.plans import Planner
 from reconciler.world import Source
-from stacks import StackError
+from stacks import StackError, edge
 from state_repo import journal, logbook
 from state_repo.instance import BULK_SOCKET
 from state_repo.review import NoChangeError
@@ -56,6 +56,7 @@ class InternalApi:
         self._public = Map([
             Rule("/metrics", endpoint=self.metrics), Rule("/healthz", endpoint=self.healthz),
             Rule("/targets", endpoint=self.targets),
+            Rule("/metrics/edge", endpoint=self.edge_metrics),
         ])
         self._internal = Map([
             Rule("/healthz", endpoint=self.healthz),
@@ -95,6 +96,10 @@ class InternalApi:
 
     def metrics(self, request: Request) -> Response:
         return Response(self._r.metrics.render(), mimetype="text/plain; version=0.0.4")
+
+    def edge_metrics(self, request: Request) -> Response:
+        """What Caddy counts; its own door is a socket that Prometheus can't ask."""
+        return Response(edge.figures(self._r.instance), mimetype="text/plain; version=0.0.4")
 
     def healthz(self, request: Request) -> Response:
         """503 when the loop has not turned for a while, or nobody works: a dead loop must not

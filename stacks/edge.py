@@ -8,7 +8,7 @@ from typing import Any
 
 from stacks import UnreachableError
 from stacks.providers.servicer import Inputs, Kind
-from stacks.unix_http import call
+from stacks.unix_http import call, fetch
 from state_repo.instance import Instance
 
 
@@ -19,6 +19,11 @@ def admin_socket(instance: Instance) -> Path:
 def live_config(instance: Instance) -> Any:
     """What Caddy runs. Raises UnreachableError."""
     return call(admin_socket(instance), "GET", "/config/")
+
+
+def figures(instance: Instance) -> str:
+    """What it counts of requests and of itself, in Prometheus' words. Raises UnreachableError."""
+    return fetch(admin_socket(instance), "GET", "/metrics", timeout_s=5.0)
 
 
 def reload(instance: Instance) -> None:

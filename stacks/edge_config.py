@@ -78,7 +78,8 @@ def edge_config(instance: Instance, tls: Tls = _INTERNAL) -> Config:
     config: Config = {
         **bootstrap(),
         "logging": {"logs": {"default": {"level": "WARN"}}},
-        "apps": {"http": {"servers": {"edge": server}}},
+        # Counted by route and answer, never by host: an employee's name is in none of it.
+        "apps": {"http": {"servers": {"edge": server}, "metrics": {}}},
     }
     if is_signed_outside(instance, tls):
         server["automatic_https"] = {"disable": True}

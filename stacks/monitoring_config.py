@@ -69,6 +69,10 @@ def prometheus(instance: Instance) -> str:
                 {"targets": [proxy], "labels": {"part": "model-proxy"}}]),
             job("alertmanager", _local(instance, "alertmanager")),
             job("reconciler", _local(instance, "reconciler")),
+            # Caddy's admin socket is for nobody else: the reconciler reads there.
+            job("edge-requests", _local(instance, "reconciler")) | {
+                "metrics_path": "/metrics/edge"},
+            job("model-proxy-calls", _local(instance, "model_proxy")),
             job("webapp", _local(instance, "app")),
             job("node", _local(instance, "node_exporter")),
             job("prometheus", _local(instance, "prometheus"))]})
@@ -97,6 +101,10 @@ def rules() -> str:
         alert("PartDown", 'probe_success{job=~"edge|model-proxy"} == 0', "1m",
               "The {{ $labels.part }} does not answer: without the edge nobody reaches any page, "
               "without the model proxy no employee can think."),
+        alert("ModelFailing", 'sum by (model) (increase(model_proxy_calls_total{result="failed"}'
+              "[10m])) > 0.5 * sum by (model) (increase(model_proxy_calls_total[10m]))", "1m",
+              "Most calls of the model {{ $labels.model }} fail: its provider refuses or is away. "
+              "`./iw model test` says what it says."),
         alert("AlertsNotDelivered", "increase(alertmanager_notifications_failed_total[10m]) > 0",
               "0s", "Alerts by {{ $labels.integration }} do not arrive: `./iw alert test` says "
               "why."),

@@ -14,7 +14,14 @@ from state_repo.unix_socket import UnixConnection
 
 def call(path: Path, method: str, url: str, body: Any = None,
          headers: Mapping[str, str] | None = None, timeout_s: float = 10.0) -> Any:
-    """One JSON request; returns the decoded answer (None when empty).
+    """One JSON request; returns the decoded answer (None when empty). Raises as `fetch` does."""
+    text = fetch(path, method, url, body, headers, timeout_s)
+    return json.loads(text) if text.strip() else None
+
+
+def fetch(path: Path, method: str, url: str, body: Any = None,
+          headers: Mapping[str, str] | None = None, timeout_s: float = 10.0) -> str:
+    """One request, with a body of JSON if any; returns the answer's text.
 
     Raises:
         UnreachableError: nobody listens on the socket.
@@ -32,4 +39,4 @@ def call(path: Path, method: str, url: str, body: Any = None,
         connection.close()
     if not 200 <= response.status < 300:
         raise StackError(f"{method} {url}: {response.status} {text.strip()[:500]}")
-    return json.loads(text) if text.strip() else None
+    return text

@@ -18,6 +18,7 @@ LISTS = {
     "requirements.txt": _HOST,
     "requirements-dev.txt": (*_HOST, "--constraint", "requirements.lock"),
     "requirements-audit.txt": _HOST,
+    "requirements-docs.txt": _HOST,
     "images/employee/build-requirements.txt": _HOST,
     "images/employee/requirements.txt": _IMAGES,
     "images/model-proxy/requirements.txt": _IMAGES,

@@ -256,6 +256,23 @@ def lint() -> int:
     return code
 
 
+def docs() -> int:
+    """The site of docs/, from nothing but the clone and a package index; every link is checked."""
+    with step("system packages"):
+        machine.packages()
+    with step("Python environment"):
+        wheels.environment(("requirements.txt",))
+    site = BUILD / "docs-site"
+    with step("documentation tools"):
+        wheels.install([machine.lock_of(ROOT / "requirements-docs.txt")], f"--target={site}",
+                       f"--python={PYTHON}", log=BUILD / "docs.log")
+    with step("the site"):
+        run([str(PYTHON), "-m", "mkdocs", "build", "--strict"],
+            "mend what it names", cwd=ROOT, env=os.environ | {"PYTHONPATH": str(site)})
+    print(f"  {(BUILD / 'docs' / 'index.html').relative_to(ROOT)}")
+    return 0
+
+
 def bench() -> int:
     install(tests=True)
     os.environ["IW_TEST_IMAGES"] = json.dumps(images.build_all(BUILD / "images.log", tests=True))
@@ -299,6 +316,8 @@ def main(arguments: list[str]) -> int:
         return test(["long"])
     elif verb == "lint":
         return lint()
+    elif verb == "docs":
+        return docs()
     elif verb == "audit":
         install(tests=True)
         return subprocess.run([str(PYTHON), "-m", "tools.audit"], cwd=ROOT,

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import demo
+import figures
 from ledger import Grant, Ledger, Refused, Unavailable
 
 log = logging.getLogger("gate")
 CHAT = ("/v1/chat/completions", "/chat/completions")
 MODELS = ("/v1/models", "/models")
-HEALTH = "/healthz"
+HEALTH, FIGURES = "/healthz", "/metrics"
 MOST_BYTES = 16 * 1024 * 1024
 SHORTEST_KEY = 8
 ADDED_TOKENS = 1000
@@ -92,6 +93,7 @@ class Gate:
             try:
                 await self._route(scope, receive, send)
             except Denied as denied:
+                figures.denied(denied.kind)
                 headers = {"retry-after": str(denied.retry_after_s)} if denied.retry_after_s else {}
                 await _answer(send, denied.status, {"error": {
                     "message": str(denied), "type": denied.kind, "code": denied.kind,
@@ -101,6 +103,9 @@ class Gate:
         path, method = scope["path"], scope["method"]
         if path == HEALTH:
             await self._health(send)
+            return
+        if path == FIGURES and _is_local(scope):  # Prometheus, beside it on the host
+            await _send(send, 200, figures.render(), figures.CONTENT_TYPE)
             return
         grant = self._grant(scope)
         if path in MODELS and method == "GET":
@@ -162,11 +167,12 @@ class Gate:
             log.error("no call is made: %s", error)
             raise Denied(503, "ledger_unavailable", f"No call is made, since {error}. It is tried "
                          "again by itself; the platform's engineers are told.", 5) from None
-        meter, booked = Meter(send), price.most(body, most)
+        meter, booked, began = Meter(send), price.most(body, most), time.monotonic()
         try:
             inner = demo.app if model in self._demos else self._inner
             await inner(self._inside(scope, body), _replay(body, receive), meter.send)
         finally:
+            figures.ended(model, meter.status, time.monotonic() - began)
             # Shielded: who hangs up cancels this task, and the books come first.
             await asyncio.shield(asyncio.to_thread(self._settle, call, meter, price, booked))
 
@@ -319,10 +325,18 @@ def _replay(body: dict[str, Any], receive: Receive) -> Receive:
     return next_message
 
 
+def _is_local(scope: Message) -> bool:
+    return ipaddress.ip_address((scope.get("client") or ("0.0.0.0", 0))[0]).is_loopback
+
+
 async def _answer(send: Send, status: int, value: Any, headers: dict[str, str] | None = None
                   ) -> None:
-    data = json.dumps(value).encode()
+    await _send(send, status, json.dumps(value).encode(), b"application/json", headers)
+
+
+async def _send(send: Send, status: int, data: bytes, kind: bytes,
+                headers: dict[str, str] | None = None) -> None:
     await send({"type": "http.response.start", "status": status, "headers": [
-        (b"content-type", b"application/json"), (b"content-length", str(len(data)).encode()),
+        (b"content-type", kind), (b"content-length", str(len(data)).encode()),
         *((name.encode(), text.encode()) for name, text in (headers or {}).items())]})
     await send({"type": "http.response.body", "body": data})

@@ -4,51 +4,29 @@ proved in our own DNS; renewed; and told when they are not."""
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from stacks import certificate
 from state_repo.documents import Dns
-from tests.conftest import ROOT, docker, free_ports, light_platform, new_instance
+from tests.conftest import ROOT, docker, light_platform, new_instance
+from tests.e2e import authority
+from tests.e2e.authority import Pebble
 from tests.e2e.house import House, standing, until
 from tests.e2e.work import chromium, signed_in
-from tools import machine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 DOMAIN, LIFETIME_S = "iw.test", 240  # long enough for a second attempt at a renewal
-
-
-@dataclass
-class Pebble:
-    """`authority`: the file that its own server is trusted by."""
-
-    process: subprocess.Popen[bytes]
-    directory: str
-    management: str
-    authority: Path
-
-    def root(self) -> str:
-        """The certificate that signs what it signs, at its end."""
-        return requests.get(f"{self.management}/roots/0", verify=False, timeout=5).text
-
-    def signer(self) -> str:
-        return requests.get(f"{self.management}/intermediates/0", verify=False, timeout=5).text
 
 
 @pytest.fixture(scope="module")
@@ -70,51 +48,9 @@ def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulu
 
 @pytest.fixture(scope="module")
 def pebble(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebble]:
-    folder, ports = tmp_path_factory.mktemp("pebble"), free_ports()
-    own_certificate(folder)
-    (folder / "config.json").write_text(json.dumps({"pebble": {
-        "listenAddress": f"127.0.0.1:{ports['app']}",
-        "managementListenAddress": f"127.0.0.1:{ports['edge']}",
-        "certificate": str(folder / "server.pem"), "privateKey": str(folder / "key.pem"),
-        "httpPort": 5002, "tlsPort": 5001, "ocspResponderURL": "",
-        "externalAccountBindingRequired": False,
-        "certificateValidityPeriod": LIFETIME_S,
-        "profiles": {"default": {"description": "short", "validityPeriod": LIFETIME_S}}}}))
-    log = (folder / "log").open("wb")
-    process = subprocess.Popen(
-        [machine.pebble(), "-config", str(folder / "config.json"), "-dnsserver",
-         f"{house.instance.bind}:53"], stdout=log, stderr=log,
-        env=os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "5"})
-    made = Pebble(process, f"https://127.0.0.1:{ports['app']}/dir",
-                  f"https://127.0.0.1:{ports['edge']}", folder / "server.pem")
-    try:
-        until(lambda: listens(ports["app"]), "Pebble listens", 30)
+    with authority.pebble(tmp_path_factory.mktemp("pebble"), f"{house.instance.bind}:53",
+                          LIFETIME_S) as made:
         yield made
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def own_certificate(folder: Path) -> None:
-    """Of Pebble's own server, signed by itself."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Pebble")])
-    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name)
-            .public_key(key.public_key()).serial_number(1).not_valid_before(now)
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]),
-                           critical=False).sign(key, hashes.SHA256()))
-    (folder / "server.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption()))
 
 
 def shown(house: House, name: str, root: str) -> int:

@@ -234,6 +234,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long  # on real Landlock each time: tests/employee/test_walls.py
 def test_what_the_agent_does_is_kept_from_what_its_gateway_lives_by(ann, house, pulse, provider):
     config = json.loads(inside(house, pulse, "cat /data/state/openclaw.json"))
     secret = config["gateway"]["auth"]["password"]
@@ -276,6 +277,7 @@ def test_another_customer_gets_nothing(house, browser, pulse):
     bob.context.close()
 
 
+@pytest.mark.long  # without an agent each time: tests/pages/test_workspace.py
 def test_a_phone_shows_one_pane_at_a_time(house, browser, pulse):
     phone = signed_in(house, browser, viewport={"width": 390, "height": 780})
     phone.open(pulse)

@@ -295,6 +295,7 @@ except OSError as error:
     assert house.answers(pulse)
 
 
+@pytest.mark.long  # by value each time: tests/reconciler/test_storage.py
 def test_who_is_over_a_limit_that_was_lowered_is_frozen_and_goes_on_when_it_has_room(house, pulse):
     name = house.instance.container_name(pulse)
     was = house.store.platform().storage
@@ -408,6 +409,7 @@ def test_a_corrupt_file_holds_its_customer_alone(house, pulse, tmp_path):
     house.store.install_hooks()
 
 
+@pytest.mark.long  # by value each time: tests/reconciler/test_decide.py, test_loop.py
 def test_a_vanished_file_stops_its_employee_and_keeps_its_files(house):
     ghost = house.hire("bolt", "Ghost")
     text = house.store.snapshot().customers["bolt"].employees[ghost]

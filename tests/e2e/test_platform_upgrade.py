@@ -3,12 +3,7 @@ an employee goes on working. The code is a copy of this one, in a git of its own
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,16 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import requests
 
 from policies.documents import check_customer
 from state_repo import changes
-from state_repo.database import revision_of
-from state_repo.instance import Instance
 from state_repo.store import Store
-from tests.conftest import ROOT, docker
+from tests.conftest import docker
 from tests.e2e.house import ENGINEER, until
-from webapp.models import VERSION_TABLE
+from tests.e2e.own_copy import OwnCopy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 NEWER = '''
@@ -47,75 +39,14 @@ def downgrade() -> None:
 '''
 
 
-class Platform:
-    """A copy of the code, and the instance that it runs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.code, self.data = folder / "code", folder / "data"
-        self.prefix = f"u{os.getpid() % 100000}"
-        files = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], check=True,
-                               capture_output=True, text=True).stdout.split("\0")
-        for name in filter(None, files):
-            (self.code / name).parent.mkdir(parents=True, exist_ok=True)
-            if (ROOT / name).exists():
-                shutil.copy2(ROOT / name, self.code / name)
-        for shared in (".venv", ".build"):
-            (self.code / shared).symlink_to(ROOT / shared)
-        self.git("init", "--quiet")
-        self.commit()
-
-    def git(self, *arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(self.code), "-c", "user.name=x", "-c",
-                               "user.email=x@x", *arguments], check=True, capture_output=True,
-                              text=True).stdout.strip()
-
-    def commit(self) -> str:
-        self.git("add", "-A")
-        self.git("commit", "--quiet", "-m", "code")
-        return self.git("rev-parse", "HEAD")
-
-    def setup(self, *verb: str, check: bool = True, **more: str) -> str:
-        done = subprocess.run([sys.executable, "-m", "tools.setup", *verb], cwd=self.code,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, env={
-                                  **os.environ, "IW_DATA": str(self.data), "IW_PORT": "0",
-                                  "IW_PREFIX": self.prefix, **more}, timeout=400, check=False)
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    @property
-    def instance(self) -> Instance:
-        return Instance.load(self.data)
-
-    def iw(self, *arguments: str) -> dict:
-        done = subprocess.run([str(self.code / "iw"), "--data", str(self.data), *arguments,
-                               "--json"], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)
-
-    def page(self) -> str:
-        """The first page, as the edge shows it; "" while it does not."""
-        instance = self.instance
-        try:
-            answer = requests.get(
-                f"http://{instance.edge_address}:{instance.ports['edge']}/", timeout=5,
-                headers={"Host": f"{instance.app_host}:{instance.ports['edge']}"})
-        except requests.RequestException:
-            return ""
-        return answer.text if answer.ok else ""
-
-    def revision(self) -> str | None:
-        return revision_of(self.instance.database_url, VERSION_TABLE)
-
-
 @pytest.fixture
-def platform(tmp_path: Path, pulumi: str) -> Iterator[Platform]:
+def platform(tmp_path: Path, pulumi: str) -> Iterator[OwnCopy]:
     tmp_path.chmod(0o755)
-    made = Platform(tmp_path)
+    made = OwnCopy(tmp_path)
     try:
         yield made
     finally:
-        if (made.data / "instance.json").exists():
-            made.setup("purge", check=False, IW_PURGE=made.instance.id)
+        made.purge()
 
 
 def test_from_one_version_to_the_next_and_back(platform, images):
@@ -162,7 +93,7 @@ def test_from_one_version_to_the_next_and_back(platform, images):
 class Watch:
     """How long the dashboard was away, at most."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: OwnCopy) -> None:
         self._platform, self._over, self._longest = platform, threading.Event(), 0.0
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()

@@ -104,6 +104,7 @@ def test_without_a_reconciler_nothing_is_called_synced(data):
     assert "does not answer" in run(data, "status").output
 
 
+@pytest.mark.long  # three processes; what they say: tests/webapp/test_billing_doctor.py
 def test_billing_says_what_is_so_without_the_web_app(data):
     done = run(data, "billing", "doctor", "--json")
     found = {f["name"]: f for f in json.loads(done.output)}

@@ -48,6 +48,7 @@ def _looks(*quick: str) -> pytest.MarkDecorator:
 # The quick half of the matrix has every size and every scheme once.
 LOOKS = _looks("light-desktop", "dark-phone")
 ONE_LOOK = _looks("dark-phone")  # of what takes longest
+ENGINEERS_LOOK = _looks("light-desktop")  # where they sit
 SIZES = pytest.mark.parametrize("viewport", [
     pytest.param(PHONE, id="phone"),
     pytest.param(DESKTOP, id="desktop", marks=pytest.mark.long)])

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from state_repo import changes
 from state_repo.parsing import dump
-from tests.pages.conftest import ENGINEER, LOOKS, ONE_LOOK, PASSWORD, PHONE
+from tests.pages.conftest import ENGINEER, ENGINEERS_LOOK, ONE_LOOK, PASSWORD, PHONE
 from tests.rows import put_receipt
 from tests.webapp.test_reviews import fake_plan, propose
 from webapp import accounts
@@ -36,7 +36,7 @@ def loaded(visitor):
     expect(visitor.page.get_by_role("heading", name="Merge", exact=True)).to_be_visible()
 
 
-@LOOKS
+@ENGINEERS_LOOK
 def test_a_change_is_accessible_and_fits(store, visit, viewport, scheme):
     look = f"{scheme}-{'phone' if viewport is PHONE else 'desktop'}"
     eve = visit("eve@iw.test", viewport=viewport, color_scheme=scheme)
@@ -111,7 +111,7 @@ def test_what_moved_meanwhile_is_not_merged(store, visit):
     assert store.head() == before and wanted["head"]
 
 
-@LOOKS
+@ENGINEERS_LOOK
 def test_what_differed_is_told_with_what_it_was_set_back_to(
         store, site, visit, reconciler, viewport, scheme):
     reconciler.ignored = ["memory of acme may differ until 2026-12-01 08:00 UTC: it starves"]

@@ -8,7 +8,7 @@ import pytest
 from flask import render_template_string
 from playwright.sync_api import expect
 
-from tests.pages.conftest import LOOKS, PHONE
+from tests.pages.conftest import ONE_LOOK, PHONE
 from webapp import shell
 from webapp.access import access
 
@@ -24,7 +24,7 @@ def parts(site):
     return "/parts"
 
 
-@LOOKS
+@ONE_LOOK
 def test_every_part_is_accessible_and_fits(parts, visit, viewport, scheme):
     ann = visit("ann@acme.test", viewport=viewport, color_scheme=scheme)
     ann.go(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.pages.conftest import LOOKS, PASSWORD, PHONE
+from tests.pages.conftest import ONE_LOOK, PASSWORD, PHONE
 from webapp import accounts
 
 PRICES = b"Package,Price\nKraken,49 EUR\nFin,9 EUR\n"
@@ -27,7 +27,7 @@ def ann(site, visit, reconciler):
     return made
 
 
-@LOOKS
+@ONE_LOOK
 def test_it_is_accessible_and_fits(site, visit, reconciler, viewport, scheme):
     site.customer("acme")
     ann = visit("ann@acme.test", viewport=viewport, color_scheme=scheme)

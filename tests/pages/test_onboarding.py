@@ -65,6 +65,7 @@ def ann(site, visit, reconciler):
     return made
 
 
+@pytest.mark.long
 def test_every_step_survives_a_closed_browser(ann, visit):
     for step in ORDER:
         answer(ann.page, step)

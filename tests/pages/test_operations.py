@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import expect
 
-from tests.pages.conftest import LOOKS, PASSWORD, PHONE
+from tests.pages.conftest import ENGINEERS_LOOK, PASSWORD, PHONE
 from tests.rows import put_receipt
 from webapp import accounts
 
@@ -36,7 +36,7 @@ def pulse(site, reconciler):
     return pulse
 
 
-@LOOKS
+@ENGINEERS_LOOK
 def test_the_fleet_at_a_glance_is_accessible_and_fits(pulse, visit, viewport, scheme):
     look = f"{scheme}-{'phone' if viewport is PHONE else 'desktop'}"
     eve = visit("eve@iw.test", viewport=viewport, color_scheme=scheme)

@@ -186,9 +186,17 @@ def test_who_may_not_is_refused(proxy, fields, key, status):
     assert answer.status_code == status and answer.json()["error"]["message"]
 
 
+def test_its_figures_name_models_and_nobody_else(proxy):
+    assert proxy.chat(proxy.key("counted")).ok
+    told = requests.get(f"{proxy.url}/metrics", timeout=10).text
+    assert 'model_proxy_calls_total{model="default",result="answered"}' in told
+    assert 'model_proxy_call_duration_seconds_count{model="default"}' in told
+    assert "counted" not in told and KEY not in told
+
+
 @pytest.mark.parametrize("path", [
     "/model/info", "/v1/model/info", "/health", "/health/readiness", "/key/generate", "/key/info",
-    "/spend/logs", "/config/yaml", "/openapi.json", "/", "/v1/embeddings", "/metrics", "/ui",
+    "/spend/logs", "/config/yaml", "/openapi.json", "/", "/v1/embeddings", "/ui",
     "/v1/responses", "/openai/deployments/default/chat/completions", "//v1/chat/completions"])
 def test_nothing_but_chat_is_open(proxy, path):
     headers = {"Authorization": f"Bearer {proxy.key('curious')}"}

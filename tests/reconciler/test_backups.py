@@ -152,6 +152,7 @@ def test_everything_is_copied_while_each_stands_still_and_comes_back(house):
     assert undo.tags["volume"] == "iw-vol-emp-a"
 
 
+@pytest.mark.long
 def test_who_sleeps_goes_on_sleeping_and_who_runs_is_not_restored_over(house):
     pulse(house)
     house.asleep.add("emp-a")
@@ -164,6 +165,7 @@ def test_who_sleeps_goes_on_sleeping_and_who_runs_is_not_restored_over(house):
         house.backups.restore("acme", "emp-b", None)
 
 
+@pytest.mark.long
 def test_a_volume_that_is_gone_is_made_of_its_snapshot(house):
     folder = pulse(house)
     house.backups.run(house.set())

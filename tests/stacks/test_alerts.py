@@ -49,9 +49,12 @@ CAUSES: dict[str, tuple[str, str, str, tuple[tuple[str, str], ...]]] = {
     "VolumeFilling": (VOLUME, "800", "801", (LIMIT,)),
     "CapacityLow": ('reconciler_capacity{kind="used",resource="disk"}', "90", "91",
                     (('reconciler_capacity{kind="total",resource="disk"}', "100"),)),
+    "ModelFailing": ('model_proxy_calls_total{model="default",result="failed"}', "0", "10",
+                     (('model_proxy_calls_total{model="default",result="answered"}', "9"),)),
     "StackDegraded": ('reconciler_stack_info{customer="acme",health_status="Degraded"}', "0", "1",
                       ())}
-LABELS = {"CapacityLow": {"resource": "disk"}}  # where they are not those of the series
+# Where they are not those of the series.
+LABELS = {"CapacityLow": {"resource": "disk"}, "ModelFailing": {"model": "default"}}
 # Each service level: series with their values (`a+bxn`: n more, each b larger), and what it is at
 # the end. None: nothing is said of it.
 LEVELS: tuple[tuple[str, dict[str, str], float | None], ...] = (

@@ -152,7 +152,8 @@ def test_a_limit_that_may_differ_is_left_by_repairs_and_follows_its_document(sta
 
 
 @pytest.mark.parametrize("change", [
-    {"resources": Resources(1024.0, 128, 64)}, {"resources": Resources(0.5, 1 << 24, 64)},
+    {"resources": Resources(1024.0, 128, 64)},
+    pytest.param({"resources": Resources(0.5, 1 << 24, 64)}, marks=pytest.mark.long),
     {"image": f"instantworker/none@sha256:{'0' * 64}"}])
 def test_what_this_host_can_not_give_takes_nobody_down(stack, change):
     one, two = "one-aaaaaa", "two-bbbbbb"

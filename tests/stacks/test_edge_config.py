@@ -17,6 +17,7 @@ from typing import ClassVar
 
 import pytest
 
+from stacks import edge as figures
 from stacks.edge_config import edge_config
 from state_repo.instance import Instance
 from tests.conftest import free_ports
@@ -60,7 +61,8 @@ class App(BaseHTTPRequestHandler):
 def edge(tmp_path: Path) -> Iterator[Instance]:
     """A Caddy with the edge's configuration before an app of the test's."""
     instance = Instance(id="0badcafe", data=tmp_path, ports=free_ports())
-    config = edge_config(instance) | {"admin": {"disabled": True}}
+    (tmp_path / "run" / "edge").mkdir(parents=True)
+    config = edge_config(instance) | {"admin": {"listen": f"unix/{figures.admin_socket(instance)}"}}
     files = tmp_path / "srv/chat/assets"
     files.mkdir(parents=True)
     (files / "core-AbC.js").write_text("here();\n" * 100)
@@ -151,6 +153,15 @@ def test_the_chat_s_files_come_from_the_edge_and_those_of_another_version_from_t
         assert b'"admin"' not in load(path).read()
     assert len(App.asked) == 4
     employee.shutdown()
+
+
+@pytest.mark.parts
+def test_what_it_counts_is_told_by_its_own_door_alone_and_names_nobody(edge):
+    assert get(edge, "/").status == 200
+    told = figures.figures(edge)
+    assert re.search(r'caddy_http_requests_total\{[^}]*server="edge"[^}]*\} \d', told)
+    assert re.search(r'caddy_http_request_duration_seconds_bucket\{[^}]*code="200"', told)
+    assert edge.app_host not in told
 
 
 @pytest.mark.parts

@@ -26,9 +26,9 @@ ENGINEER = Author("Engineer", "eng@iw.test")
 PASSWORD = "correct horse battery"
 
 
-# What leans on a database's own ways (money, people, whatever is asked) runs on both each time;
+# What leans on a database's own ways (money, people) runs on both each time;
 # everything else on PostgreSQL with `make test-long`.
-ON_BOTH = ("test_billing", "test_company", "test_fuzz", "test_payments", "test_people")
+ON_BOTH = ("test_billing", "test_company", "test_payments", "test_people")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -58,7 +58,7 @@ class Owner:
                                  data=body)
 
 
-@pytest.mark.parametrize("examples", [4, pytest.param(150, marks=[
+@pytest.mark.parametrize("examples", [3, pytest.param(150, marks=[
     pytest.mark.long, pytest.mark.timeout(3600)])])
 def test_no_request_gets_an_error_of_ours(house, reconciler, examples):
     description = house.client().get("/api/v1/openapi.json").json
