@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from operator_cli.reach import ReachError, ask
+from state_repo.edge_door import ask_edge
 from state_repo.forge import ForgeAddressError
 from state_repo.instance import Instance
 from state_repo.parsing import DocumentError
@@ -259,18 +260,23 @@ def _limit_of_files(disks: dict[str, Any]) -> Finding:
 
 def _web(instance: Instance) -> Iterator[Finding]:
     for name, port in (("web app", "app"), ("edge", "edge")):
-        connection = http.client.HTTPConnection("127.0.0.1", instance.ports[port], timeout=5)
         try:
-            connection.request("GET", "/healthz", headers={"Host": instance.app_host})
-            answered = connection.getresponse().status
+            answered = ask_edge(instance) if port == "edge" else _ask_app(instance)
             good = answered == 200
             yield Finding(name, "ok" if good else "fail", f"{answered} on {instance.ports[port]}",
                           "" if good else f"see {instance.logs_path}/webapp.log")
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             yield Finding(name, "fail", f"port {instance.ports[port]}: {error}",
                           f"`make run`; logs are in {instance.logs_path}")
-        finally:
-            connection.close()
+
+
+def _ask_app(instance: Instance) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", instance.ports["app"], timeout=5)
+    try:
+        connection.request("GET", "/healthz", headers={"Host": instance.app_host})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def _walls(instance: Instance) -> Iterator[Finding]:

@@ -6,14 +6,13 @@ import http.client
 import json
 import os
 import shutil
-import socket
-import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from stacks import disks
+from state_repo.edge_door import ask_edge
 from state_repo.instance import FIREWALL_CHAINS, Instance
 from tools import frontend, images, lock, machine, processes, service, swap, versions, wheels
 from tools.machine import BUILD, PYTHON, ROOT
@@ -113,7 +112,7 @@ def _wait_for_platform(instance: Instance) -> None:
         for name in processes.NAMES:
             processes.check_alive(instance.data, name)
         try:
-            if _edge_answers(instance) and _applied(instance.data):
+            if ask_edge(instance, timeout_s=2.0) == 200 and _applied(instance.data):
                 return
         except (OSError, http.client.HTTPException) as error:
             last = str(error)
@@ -121,23 +120,6 @@ def _wait_for_platform(instance: Instance) -> None:
     raise StepError(f"the dashboard did not answer within {READY_S:.0f} s ({last})",
                     f"./iw doctor; the reconciler's log is "
                     f"{instance.data / 'logs' / 'reconciler.log'}")
-
-
-def _edge_answers(instance: Instance) -> bool:
-    """Asked as a browser would: by the dashboard's name, in https where the edge speaks it."""
-    connection = http.client.HTTPConnection(instance.app_host, instance.ports["edge"], timeout=2)
-    connection.sock = socket.create_connection((instance.edge_address, instance.ports["edge"]),
-                                               timeout=2)
-    if instance.app_url.startswith("https:"):
-        # By whichever certificate it has by now: this asks whether it answers, on this machine.
-        trust = ssl.create_default_context()
-        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-        connection.sock = trust.wrap_socket(connection.sock, server_hostname=instance.app_host)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    finally:
-        connection.close()
 
 
 def _applied(data: Path) -> bool:

@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from state_repo.database import revision_of
 from state_repo.instance import Instance
@@ -28,7 +29,8 @@ class OwnCopy:
         self.code, self.data = folder / "code", folder / "data"
         self.settings = {"IW_DATA": str(self.data), "IW_PORT": "0",
                          "IW_PREFIX": f"u{secrets.token_hex(2)}", **settings}
-        files = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], check=True,
+        files = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z", "--cached",
+                                "--others", "--exclude-standard"], check=True,
                                capture_output=True, text=True).stdout.split("\0")
         for name in filter(None, files):
             (self.code / name).parent.mkdir(parents=True, exist_ok=True)
@@ -63,10 +65,10 @@ class OwnCopy:
     def instance(self) -> Instance:
         return Instance.load(self.data)
 
-    def iw(self, *arguments: str) -> dict:
+    def iw(self, *arguments: str, check: bool = True) -> Any:
         done = subprocess.run([str(self.code / "iw"), "--data", str(self.data), *arguments,
                                "--json"], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert not check or done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
     def page(self, host: str | None = None, path: str = "/", trust: ssl.SSLContext | None = None,
