@@ -19,6 +19,7 @@ from state_repo.documents import Alerts
 from state_repo.instance import Instance
 
 PATIENCE_S = 45.0
+_STARTS_S = 15.0  # Alertmanager, when its settings were just changed
 _TIMEOUT_S = 5.0
 _LOG_S = 0.5  # from an answer to its line in Alertmanager's log
 _PREFIX = re.compile(r"^.*?(?:attempts: |error: )")
@@ -61,7 +62,7 @@ def test(instance: Instance, alerts: Alerts) -> list[dict[str, Any]]:
     began, mark = datetime.now(UTC), secrets.token_hex(4)
     wanted = Counter(receiver.kind for receiver in alerts.receivers)
     try:
-        before = _tried(url)
+        before = _when_it_answers(url)
         requests.post(f"{url}/api/v2/alerts", timeout=_TIMEOUT_S, json=[{
             "labels": {"alertname": TEST, "mark": mark}, "endsAt": (
                 began + timedelta(minutes=1)).isoformat(),
@@ -70,13 +71,24 @@ def test(instance: Instance, alerts: Alerts) -> list[dict[str, Any]]:
         while (late := (wanted + before) - _tried(url)) and time.monotonic() < end:
             time.sleep(0.3)
     except requests.RequestException as error:
-        raise UnreachableError("monitoring", f"Alertmanager does not answer ({error})") from error
+        raise UnreachableError(f"Alertmanager does not answer ({error})") from error
     time.sleep(_LOG_S)
     refused = _refusals(container_log(name, 200) or "", began)
     silent = f"no answer within {PATIENCE_S:.0f} s"
     return [{"kind": receiver.kind, "target": receiver.target, "problem": refused.get(
         receiver_name(at), silent if receiver.kind in late else None)}
         for at, receiver in enumerate(alerts.receivers)]
+
+
+def _when_it_answers(url: str) -> Counter[str]:
+    end = time.monotonic() + _STARTS_S
+    while True:
+        try:
+            return _tried(url)
+        except requests.ConnectionError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.3)
 
 
 def _tried(url: str) -> Counter[str]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reconciler import ReconcilerError, alerts, models, overview
-from reconciler.decide import Confirmed, stack_of
+from reconciler.decide import PLATFORM, Confirmed, stack_of
 from reconciler.loop import WORKERS, Reconciler
 from reconciler.probe import CHAT_PORT, thumbnail
 from reconciler.prometheus import Prometheus
@@ -17,6 +17,7 @@ from reconciler.world import Source
 from stacks import cgroup
 
 SERVICES_S = 20.0
+APPLY_S = 20.0
 
 
 class Answers:
@@ -121,8 +122,14 @@ class Answers:
         return alerts.state(self._r.instance, self._r.store.platform().alerts)
 
     def test_alerts(self) -> list[dict[str, Any]]:
-        """See `alerts.test`."""
-        return alerts.test(self._r.instance, self._r.store.platform().alerts)
+        """See `alerts.test`. Who was just named is told too: the change is waited for."""
+        r, wanted = self._r, self._r.store.platform()
+        end = time.monotonic() + APPLY_S
+        while (r.book.record(PLATFORM).digest != r.platform_digest(wanted)
+               and time.monotonic() < end and not r.stopping):
+            r.wake()
+            time.sleep(0.2)
+        return alerts.test(r.instance, wanted.alerts)
 
     def certificate(self) -> dict[str, Any]:
         return self._r.certificates.as_json()

@@ -52,7 +52,7 @@ class Prometheus:
             answer.raise_for_status()
             return answer.json()["data"][part]
         except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-            raise UnreachableError("monitoring", f"Prometheus does not say ({error})") from error
+            raise UnreachableError(f"Prometheus does not say ({error})") from error
 
 
 def _series(found: Mapping[str, Any], values: Sequence[Sequence[Any]]) -> Series:

@@ -36,7 +36,7 @@ class FakePrometheus:
             (end - ago, value) for ago, value in sorted(found.items(), reverse=True)])]
 
     def alerts(self) -> list[dict]:
-        raise UnreachableError("monitoring", "away")
+        raise UnreachableError("away")
 
 
 @pytest.fixture
