@@ -42,7 +42,7 @@ def begin(data: Path) -> None:
         StepError: it could not be copied; nothing was stopped.
     """
     instance = Instance.load(data)
-    with step("keep a copy of databases, state repo and secrets"):
+    with step("keep a copy of databases, books and secrets"):
         keep(instance)
     for name in reversed(processes.NAMES):
         with step(f"stop {name} of before (employees go on working)"):
