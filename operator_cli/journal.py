@@ -14,7 +14,6 @@ from operator_cli.output import console, plain, show_json
 from state_repo import logbook
 from state_repo.journal import FIELDS
 
-_LEVELS = {"DEBUG": 0, "INFO": 1, "WARNING": 2, "ERROR": 3, "CRITICAL": 4}
 _COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -36,7 +35,7 @@ class _Span(click.ParamType):
 @click.argument("about", required=False)
 @click.option("--since", type=_Span(), default="1h", show_default=True, help="How far back: 90s, "
               "10m, 2h, 7d. With ABOUT: all that is kept, unless it is given.")
-@click.option("--level", type=click.Choice(list(_LEVELS), case_sensitive=False), default="INFO",
+@click.option("--level", type=click.Choice(logbook.LEVELS, case_sensitive=False), default="INFO",
               show_default=True, help="The least that is shown.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @json_option
@@ -54,12 +53,11 @@ def log(ctx: click.Context, obj: Context, about: str | None, since: timedelta, l
     wanted = logbook.names(obj.store, about) if about else None
 
     def is_wanted(line: dict[str, Any]) -> bool:
-        return (_LEVELS.get(line["level"], 1) >= _LEVELS[level.upper()]
-                and (oldest is None or datetime.fromisoformat(line["time"]) >= oldest)
-                and (wanted is None or logbook.is_about(line, wanted)))
+        return logbook.is_at_least(line, level.upper()) and (
+            oldest is None or datetime.fromisoformat(line["time"]) >= oldest)
     files = logbook.logs(obj.instance)
     ends = {path: _size(path) for path in files}
-    found = list(filter(is_wanted, logbook.lines_of(obj.instance, obj.store, about)))
+    found = list(filter(is_wanted, logbook.lines_of(obj.instance, wanted)))
     if as_machine:
         return show_json(found)
     for line in found:
@@ -72,7 +70,7 @@ def log(ctx: click.Context, obj: Context, about: str | None, since: timedelta, l
         came = []
         for path in files:
             size = _size(path)
-            came += logbook.read(path, ends[path] if size >= ends[path] else 0)
+            came += logbook.read(path, ends[path] if size >= ends[path] else 0, wanted)
             ends[path] = size
         for line in sorted(filter(is_wanted, came), key=lambda line: line["time"]):
             _print(line)

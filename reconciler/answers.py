@@ -14,7 +14,7 @@ from reconciler.loop import WORKERS, Reconciler
 from reconciler.probe import CHAT_PORT, thumbnail
 from reconciler.prometheus import Prometheus
 from reconciler.world import Source
-from stacks import cgroup
+from stacks import UnreachableError, cgroup
 
 SERVICES_S = 20.0
 APPLY_S = 20.0
@@ -23,7 +23,7 @@ APPLY_S = 20.0
 class Answers:
     def __init__(self, reconciler: Reconciler) -> None:
         self._r = reconciler
-        self._guard = threading.Lock()
+        self._asking = threading.Lock()
         self._services: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
 
     def drift(self) -> dict[str, Any]:
@@ -60,13 +60,18 @@ class Answers:
         return overview.charts(Prometheus(self._r.instance), span)
 
     def services(self) -> list[dict[str, Any]]:
-        """See `overview.services`; asked anew once in a while, however many look."""
-        with self._guard:
-            at, found = self._services
-            if time.monotonic() - at > SERVICES_S:
-                found = overview.services(Prometheus(self._r.instance))
-                self._services = time.monotonic(), found
-            return found
+        """See `overview.services`; asked anew once in a while, however many look, and by one of
+        them: the others are told what was so before. Nothing, until anything is known."""
+        at, _ = self._services
+        if time.monotonic() - at > SERVICES_S and self._asking.acquire(blocking=False):
+            try:
+                self._services = time.monotonic(), overview.services(Prometheus(self._r.instance))
+            except UnreachableError:
+                self._services = -math.inf, []  # what was so is not known to be so
+                raise
+            finally:
+                self._asking.release()
+        return self._services[1]
 
     def uptime(self, employee: str) -> list[float | None]:
         """See `overview.uptime`."""
@@ -125,9 +130,9 @@ class Answers:
         """See `alerts.test`. Who was just named is told too: the change is waited for."""
         r, wanted = self._r, self._r.store.platform()
         end = time.monotonic() + APPLY_S
+        r.wake()
         while (r.book.record(PLATFORM).digest != r.platform_digest(wanted)
                and time.monotonic() < end and not r.stopping):
-            r.wake()
             time.sleep(0.2)
         return alerts.test(r.instance, wanted.alerts)
 

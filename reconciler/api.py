@@ -38,7 +38,7 @@ from state_repo.review import NoChangeError
 log = logging.getLogger(__name__)
 Handler = Callable[..., Response]
 BULK_THREADS, OF_ONE = 24, 6
-MOST_LINES = 500
+MOST_LINES, NEWEST_BYTES = 200, 4 << 20
 _SOURCES: dict[str, Source] = {"backup": "backup", "nothing": "nothing", "disk": "disk"}
 
 
@@ -63,7 +63,7 @@ class InternalApi:
             Rule("/targets", endpoint=self.targets),
             Rule("/v1/info", endpoint=self.info), Rule("/v1/status", endpoint=self.status),
             Rule("/v1/overview", endpoint=self.overview),
-            Rule("/v1/charts/<span>", endpoint=self.charts),
+            Rule("/v1/charts", endpoint=self.charts),
             Rule("/v1/services", endpoint=self.services),
             Rule("/v1/journal", endpoint=self.journal),
             Rule("/v1/employees/<employee>/uptime", endpoint=self.uptime),
@@ -119,8 +119,8 @@ class InternalApi:
     def overview(self, request: Request) -> Response:
         return as_json(self._answers.overview())
 
-    def charts(self, request: Request, span: str) -> Response:
-        return as_json(self._answers.charts(span))
+    def charts(self, request: Request) -> Response:
+        return as_json(self._answers.charts(request.args.get("span", "")))
 
     def services(self, request: Request) -> Response:
         return as_json(self._answers.services())
@@ -129,9 +129,14 @@ class InternalApi:
         return as_json(self._answers.uptime(employee))
 
     def journal(self, request: Request) -> Response:
-        """The newest lines of what both processes logged about `about`, or about anything."""
-        about = request.args.get("about") or None
-        return as_json(logbook.lines_of(self._r.instance, self._r.store, about)[-MOST_LINES:])
+        """The newest lines of what both processes logged about `about`, or about anything; of at
+        least `level`."""
+        about, level = request.args.get("about"), request.args.get("level") or logbook.LEVELS[0]
+        if level not in logbook.LEVELS:
+            raise BadRequest(f"level is one of {', '.join(logbook.LEVELS)}")
+        wanted = logbook.names(self._r.store, about) if about else None
+        found = logbook.lines_of(self._r.instance, wanted, None if about else NEWEST_BYTES)
+        return as_json([line for line in found if logbook.is_at_least(line, level)][-MOST_LINES:])
 
     def plan(self, request: Request) -> Response:
         """Of a change under review (`change`), or of the newest commit."""

@@ -41,7 +41,8 @@ def default_data() -> Path:
 FIREWALL_CHAINS = ("HOST", "FORWARD", "PROXY")  # each after the instance's prefix and a hyphen
 # Ends of paths of the internal API that carry large bodies, or take long.
 BULK_SOCKET = "reconciler-bulk.sock"
-_BULK = ("/content", "/archive", "/search", "/text", "/page", "/restore", "/ask", "/plan")
+_BULK = ("/content", "/archive", "/search", "/text", "/page", "/restore", "/ask", "/plan",
+         "/overview", "/charts", "/services", "/uptime", "/journal", "/alerts/test")
 
 
 def door_for(socket: Path, path: str) -> Path:

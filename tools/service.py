@@ -137,7 +137,6 @@ def keep(data: Path, names: list[str], over: threading.Event) -> int:
     systemd that does, and is told by the exit code."""
     begun: dict[str, float] = {}
     waits = dict.fromkeys(names, _SOON_S)
-    code = 0
     while not over.is_set():
         for name in names:
             if processes.pid_of(data, name) is not None:
@@ -160,7 +159,7 @@ def keep(data: Path, names: list[str], over: threading.Event) -> int:
         over.wait(0.5)
     for name in reversed(names):
         processes.stop(data, name, 55.0)
-    return code
+    return 0
 
 
 def _reap() -> None:

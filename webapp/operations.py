@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, jsonify, render_template, request
 
+from state_repo.logbook import LEVELS
 from webapp import team
 from webapp.access import access
 from webapp.errors import Problem
@@ -15,13 +16,12 @@ from webapp.reconciler_api import ask
 from webapp.texts import N_
 
 operations = Blueprint("operations", __name__)
-SLOWEST, RUNS, LINES = 8, 12, 200
+SLOWEST, RUNS, PRINTED = 8, 12, 200
 SPANS = ("1h", "1d", "7d")
 SERVICES = {"dashboard": N_("Dashboard and sign-in"),
             "employees": N_("Employees: chat and browser"),
             "thinking": N_("Language models"), "hiring": N_("Hiring and changes")}
 RESOURCES = {"memory": N_("Memory"), "disk": N_("Disk"), "networks": N_("Networks")}
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _GOOD = 0.999  # of a day: what is below is shown as not quite there
 
 
@@ -42,7 +42,7 @@ def now() -> Any:
 @access("engineer")
 def charts() -> Any:
     span = request.args.get("span", "1h")
-    return jsonify(ask(team.instance().socket, "GET", ["charts", span]).json())
+    return jsonify(ask(team.instance().socket, "GET", ["charts"], {"span": span}).json())
 
 
 @operations.get("/operations/log")
@@ -51,18 +51,17 @@ def log() -> Any:
     """What was logged about a customer, an employee, a commit or a trace; of an employee, also
     what its container printed."""
     about, level = request.args.get("about", "").strip(), request.args.get("level", "INFO")
-    least = LEVELS.index(level) if level in LEVELS else 1
+    level = level if level in LEVELS else "INFO"
     problem, lines, printed = None, [], None
     try:
-        lines = [line for line in ask(team.instance().socket, "GET", ["journal"],
-                                      {"about": about}).json()
-                 if line["level"] not in LEVELS or LEVELS.index(line["level"]) >= least][-LINES:]
+        lines = ask(team.instance().socket, "GET", ["journal"],
+                    {"about": about, "level": level}).json()
         if about and team.status().employee(about) is not None:
             printed = b"".join(ask(team.instance().socket, "GET", ["employees", about, "logs"],
-                                   {"tail": str(LINES)}).pieces()).decode(errors="replace")
+                                   {"tail": str(PRINTED)}).pieces()).decode(errors="replace")
     except Problem as error:
         problem = error.message
-    return render_template("operations_log.html", about=about, level=LEVELS[least], lines=lines,
+    return render_template("operations_log.html", about=about, level=level, lines=lines,
                            levels=LEVELS, printed=printed, problem=problem)
 
 
@@ -100,7 +99,7 @@ def _now() -> dict[str, Any]:
         found, problem = None, error.message
     receipts = team.status().receipts(None, 300)
     since = datetime.now(UTC) - timedelta(days=1)
-    made = [r for r in receipts if r.started_at.replace(tzinfo=r.started_at.tzinfo or UTC) > since]
+    made = [r for r in receipts if r.started_at > since]
     slowest: dict[str, Any] = {}
     for receipt in sorted(made, key=lambda r: -r.total_s):
         if receipt.stack.startswith("customer/"):

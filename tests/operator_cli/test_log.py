@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from state_repo import changes, journal
+from state_repo import changes, journal, logbook
 from state_repo.documents import Platform
 from state_repo.instance import Instance
 from state_repo.store import Author, Store
@@ -89,3 +89,14 @@ def test_for_people_it_is_a_line_with_what_it_is_about_and_nothing_steers_the_te
 def test_a_span_that_is_none_says_what_is(data):
     done = run(data, "log", "--since", "yesterday")
     assert done.exit_code == 2 and "say 90s, 10m, 2h or 7d" in done.stderr
+
+
+def test_of_a_long_log_only_what_is_asked_for_is_read(data):
+    write(data, "webapp", *((900 - n, f"line {n}", {"customer": "acme"}) for n in range(50)))
+    write(data, "webapp", (5, "a \"quoted\" word of bolt"))
+    instance = Instance.load(data)
+    newest = logbook.lines_of(instance, newest=400)
+    assert newest[-1]["message"] == 'a "quoted" word of bolt' and len(newest) < 5
+    assert [line["message"] for line in logbook.lines_of(instance, {'"quoted"'})] == [
+        'a "quoted" word of bolt']
+    assert len(logbook.lines_of(instance, {"acme"})) == 50

@@ -143,11 +143,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._json({"items": [], "unknown": {}, "ignored": self.house.ignored})
             case ["GET", "overview"]:
                 self._json(self.house.overview)
-            case ["GET", "charts", span]:
+            case ["GET", "charts"]:
                 at = [1.7e9 + 60 * n for n in range(61)]
-                self._json({"at": at, "charts": {chart: {line: [n / 61 for n in range(61)]
-                                                         for line in ("one", "two")}
-                                                 for chart in ("capacity", "employees", span)}})
+                lines = {line: [n / 61 for n in range(61)] for line in ("one", "two")}
+                charts = ("capacity", "employees", query["span"])
+                self._json({"at": at, "charts": dict.fromkeys(charts, lines)})
             case ["GET", "services"]:
                 self._json(self.house.services)
             case ["GET", "journal"]:

@@ -52,7 +52,9 @@ def test_what_fails_gives_its_place_back(doors):
     ("/v1/employees/e/files/content?path=a/wake", True), ("/v1/employees/e/files/archive", True),
     ("/v1/plan?customer=acme", True), ("/v1/customers/c/knowledge/search?q=x", True),
     ("/v1/employees/e/ask", True), ("/v1/customers/c/knowledge/page?address=a", True),
-    ("/v1/customers/c/knowledge/restore?name=a", True), ("/v1/customers/c/knowledge", False)])
+    ("/v1/customers/c/knowledge/restore?name=a", True), ("/v1/customers/c/knowledge", False),
+    ("/v1/services", True), ("/v1/charts?span=1h", True), ("/v1/employees/e/uptime", True),
+    ("/v1/journal?about=acme", True), ("/v1/alerts/test", True), ("/v1/alerts", False)])
 def test_what_is_quick_never_waits_behind_what_is_not(tmp_path: Path, path, bulk):
     usual = tmp_path / "reconciler.sock"
     assert door_for(usual, path) == usual, "where there is one door alone"

@@ -16,22 +16,11 @@ from reconciler.decide import PLATFORM, Action, Drift
 from state_repo import changes, journal
 from state_repo.documents import Freeze, Limits
 from state_repo.parsing import dump
-from tests.reconciler.fake_world import ANN, House, wait_for
+from tests.reconciler.fake_world import ANN, wait_for
 from tests.rows import put_employee
 from tools import catalogue
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    # Whoever runs answers: probes are another module's matter.
-    monkeypatch.setattr("reconciler.fleet.wait_until_ready", lambda *_: None)
-    monkeypatch.setattr("reconciler.fleet.answers", lambda *_: None)
-    made = House(tmp_path)
-    made.customer("acme")
-    yield made
-    made.close()
 
 
 def now_iso() -> str:

@@ -15,7 +15,6 @@ from reconciler.prometheus import Prometheus, Series
 from stacks import UnreachableError
 from state_repo.instance import PORTS, Instance
 from tests.conftest import free_ports
-from tests.reconciler.fake_world import House
 
 
 class FakePrometheus:
@@ -37,16 +36,6 @@ class FakePrometheus:
 
     def alerts(self) -> list[dict]:
         raise UnreachableError("away")
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    monkeypatch.setattr("reconciler.fleet.wait_until_ready", lambda *_: None)
-    monkeypatch.setattr("reconciler.fleet.answers", lambda *_: None)
-    made = House(tmp_path)
-    made.customer("acme")
-    yield made
-    made.close()
 
 
 def test_a_day_is_the_mean_of_itself_and_a_day_that_nobody_looked_at_is_none():
@@ -120,6 +109,32 @@ def test_however_many_look_at_the_status_prometheus_is_asked_once_in_a_while(hou
     for _ in range(5):
         answers.services()
     assert len(asked) == 1 and SERVICES_S <= 60
+
+
+def test_a_monitoring_that_does_not_answer_holds_one_of_those_who_look(house, monkeypatch):
+    asked, asks, go_on = [], threading.Event(), threading.Event()
+
+    def services(_):
+        asked.append(1)
+        asks.set()
+        go_on.wait(10)
+        raise UnreachableError("away")
+    def look():
+        with pytest.raises(UnreachableError):
+            answers.services()
+    answers = Answers(house.r)
+    monkeypatch.setattr(overview, "services", lambda _: [{"service": "dashboard"}])
+    known = answers.services()
+    answers._services = -SERVICES_S, known
+    monkeypatch.setattr(overview, "services", services)
+    first = threading.Thread(target=look, daemon=True)
+    first.start()
+    assert asks.wait(10)
+    assert answers.services() == known and len(asked) == 1, "told at once what was so before"
+    go_on.set()
+    first.join(10)
+    monkeypatch.setattr(overview, "services", lambda _: [])
+    assert answers.services() == [], "and then no more"
 
 
 @pytest.mark.parametrize("body", [b"no JSON", b"[]", b'{"data": {}}', b""])
