@@ -54,6 +54,12 @@ def ann(house: House, browser: Browser, pulse: str) -> Iterator[Visitor]:
 def test_the_chat_answers_inside_our_page(ann, provider):
     ann.say("SAY Good morning", "(scripted) Good morning")
     ann.shot("chat")
+    # What our script reads of the page (images/employee/chat): a newer one may call it otherwise.
+    assert ann.frame("chat").evaluate("""() => {
+        const { state } = document.querySelector('openclaw-chat-pane');
+        return [state.connected, state.chatQueue, 'chatRunId' in state, 'chatSending' in state,
+                [...document.scripts].some((x) => x.src.endsWith('/unstick.js'))]; }""") == [
+        True, [], True, True, True]
     prompt = json.dumps(provider.requests[-1]["messages"])
     assert "You are Pulse" in prompt and "LEARNING-PROTOCOL" in prompt
 
@@ -191,6 +197,20 @@ def test_a_lesson_reaches_the_team_when_it_is_approved(ann, house, pulse):
     assert house.api("acme", "GET", path).json()["lessons"][0]["state"] == "approved"
     (shown,) = house.api("acme", "GET", "/customers/acme/lessons").json()["lessons"]
     assert shown["evidence"] == "14 of 14 mails."
+
+
+@pytest.mark.long  # two minutes of patience; by a clock of its own: tests/pages/test_unstick.py
+def test_a_message_that_the_page_keeps_is_sent_after_all(ann):
+    """The page believes for ever that it is still sending: it goes on queueing. Our script
+    loads it anew."""
+    ann.idle()
+    chat = ann.frame("chat")
+    chat.evaluate("""() => { const { state } = document.querySelector('openclaw-chat-pane');
+        Object.defineProperty(state, 'chatSending', { get: () => true, set: () => {} }); }""")
+    ann.send("SAY Are you there")
+    assert chat.evaluate("document.querySelector('openclaw-chat-pane').state.chatQueue.length") == 1
+    ann.wait(lambda: "(scripted) Are you there" in ann.frame("chat").locator("body").inner_text(),
+             "the kept message's answer")
 
 
 def test_usage_is_recorded(house, pulse):
