@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
+from operator_cli import ssh_key
 from operator_cli.commands import Context, iw, json_option
 from operator_cli.output import ago, console, plain, show_json, table
 from operator_cli.reach import notify
 from policies.documents import check_platform
-from state_repo import changes
+from state_repo import changes, sftp
 from state_repo.documents import Platform
 from state_repo.files import read_secret, write_secret
 from state_repo.snapshot import CustomerState
@@ -36,10 +37,17 @@ def backup() -> None:
 @click.option("--access/--no-access", default=None, help="Ask for what the place wants (default "
               "for s3, b2, azure, gs): a line NAME=value each, such as AWS_ACCESS_KEY_ID=…, ended "
               "by an empty line.")
+@click.option("--yes", is_flag=True, help="Don't ask whether an SFTP server is the right one.")
 @click.pass_obj
-def set_(obj: Context, repository: str, every_hours: float | None, access: bool | None) -> None:
+def set_(obj: Context, repository: str, every_hours: float | None, access: bool | None,
+         yes: bool) -> None:
     """Copy everything to REPOSITORY: a folder, sftp:user@host:/path, s3:https://host/bucket, or
-    another place as restic names it."""
+    another place as restic names it.
+
+    By SFTP it comes with a key of its own, and says the line that lets that in.
+    """
+    if server := sftp.server_of(repository):
+        ssh_key.prepare(obj.instance.secrets_path, server, yes=yes)
     wants = repository.partition(":")[0] in ("s3", "b2", "azure", "gs", "swift")
     secret = "backup-access" if (wants if access is None else access) else None
     if secret:

@@ -33,7 +33,7 @@ from stacks.platform_copy import PLATFORM, UNDO, VolumeCopied, of_volume
 from stacks.restic import Repository, ResticError, Snapshot, newest
 from stacks.secret_files import given, secret
 from stacks.volumes import emptied
-from state_repo import StateRepoError
+from state_repo import StateRepoError, sftp
 from state_repo.documents import Backups as Settings
 from state_repo.files import write_secret
 
@@ -401,7 +401,9 @@ class Backups:
         access = parse_access(given(self._instance, settings.access)) if settings.access else {}
         cache = self._instance.data / "cache" / "restic"
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        repository = Repository(place, password, cache, access, stopping=self._stop.is_set)
+        server = sftp.server_of(place)
+        ssh = sftp.ssh_command(self._instance.secrets_path, server) if server else None
+        repository = Repository(place, password, cache, access, stopping=self._stop.is_set, ssh=ssh)
         mark = f"backup-{_mark(settings)}"
         if not repository.is_there():
             self._instance.expect(mark, False, f"Mount or mend {settings.repository}")

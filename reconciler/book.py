@@ -92,7 +92,8 @@ class Book:
         with self._guard:
             before = self.record(action.stack)
             refreshed = now if action.refresh else before.refreshed_at or now
-            if action.digest == before.digest and before.attempted != action.digest:
+            if action.cause != "commit" and (
+                    action.digest == before.digest and before.attempted != action.digest):
                 # A repair of what was applied, while newer documents wait: they go on waiting.
                 self._applied[action.stack] = replace(before, refreshed_at=refreshed)
                 return
@@ -129,7 +130,8 @@ class Book:
     def failed(self, action: Action, now: datetime, outcome: Outcome) -> None:
         with self._guard:
             before = self.record(action.stack)
-            if action.digest == before.digest and before.waits_for == "policy":
+            if action.cause != "commit" and (
+                    action.digest == before.digest and before.waits_for == "policy"):
                 self._applied[action.stack] = replace(before, repair_at=now + backoff(6))
                 return
             failures = before.failures + 1 if before.attempted == action.digest else 1

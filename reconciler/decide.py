@@ -309,8 +309,15 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
         unknown.setdefault(customer, set()).add(employee)
 
     def consider(stack: str, digest: str, revision: str) -> None:
-        action = _due(stack, digest, revision, applied.get(stack, Applied()),
-                      drift.get(stack, ()), now, refresh_every)
+        record = applied.get(stack, Applied())
+        if record.failures and record.attempted != digest == record.digest and (
+                revision != record.revision):
+            # It may have been begun, and its trouble ends with it. (Who is held is at the revision
+            # that was applied last: there the newer documents only wait.)
+            actions.append(Action(stack, "commit", revision, digest,
+                                  "what had failed was taken back", refresh=True))
+            return
+        action = _due(stack, digest, revision, record, drift.get(stack, ()), now, refresh_every)
         if action is not None:
             actions.append(action)
 
@@ -370,7 +377,7 @@ def decide(snapshot: Snapshot, platform_digest: str, applied: Mapping[str, Appli
 def _due(stack: str, digest: str, revision: str, record: Applied, drift: tuple[Drift, ...],
          now: datetime, refresh_every: timedelta) -> Action | None:
     if record.attempted not in (None, digest) and digest == record.digest:
-        # What failed were other documents, which are not wanted any more, or are held.
+        # What failed were other documents, which are held.
         record = replace(record, failures=0, retry_at=record.repair_at)
     waits = record.retry_at is not None and record.retry_at > now
     if digest != record.digest:

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 PROJECT = "instantworker"
 Program = Callable[[], None]
 _POLL_S = 0.02
+_OF_THE_PROGRAM = "failed to register"  # ResourceRegistrationFailed of Pulumi's runtime
 _ANSI = re.compile(r"\x1b\[[0-9;]*m|<\{%[^%]*%\}>")
 
 
@@ -203,7 +204,7 @@ class Engine:
             code, output, seen = self._watch(arguments, folder, events)
         ended = time.monotonic()
         events.unlink(missing_ok=True)
-        errors = tuple(dict.fromkeys(seen.errors))
+        errors = tuple(dict.fromkeys(_telling(seen.errors)))
         if code != 0 and not errors and not seen.violations:
             errors = (output.strip()[-2000:] or f"pulumi {verb} ended with code {code}",)
         first = seen.first_step_at or ended
@@ -286,6 +287,11 @@ class Engine:
             if made.returncode != 0 and "already exists" not in made.stderr:
                 raise EngineError(f"cannot make stack {stack}: {made.stderr.strip()}")
         return folder
+
+
+def _telling(errors: list[str]) -> list[str]:
+    """Without what the program says of a resource that failed: the engine says why it did."""
+    return [e for e in errors if _OF_THE_PROGRAM not in e] or errors
 
 
 @contextmanager

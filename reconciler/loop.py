@@ -412,8 +412,9 @@ class Reconciler:
 
     def _work(self, action: Action, since: float) -> None:
         try:
-            if action.cause == "commit" and (
-                    self.book.record(action.stack).digest == action.digest):
+            record = self.book.record(action.stack)
+            if action.cause == "commit" and record.digest == action.digest and (
+                    not record.failures):
                 return  # it was decided while the run that did it came to its end
             commits = self._commits(action)
             sha, trace, why = (commits[0].sha, commits[0].trace, commits[0].subject) if commits \

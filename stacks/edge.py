@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,29 @@ def reload(instance: Instance) -> None:
          {"Cache-Control": "must-revalidate"})  # also when nothing changed
 
 
+def remember(instance: Instance, patience_s: float = 15.0) -> Callable[[], None]:
+    """Takes what it runs, which it holds in its memory alone: a new one begins with nothing. What
+    is returned gives it to whoever is the edge then, and raises UnreachableError after
+    `patience_s`."""
+    try:
+        config = live_config(instance)
+    except UnreachableError:
+        return lambda: None
+    return lambda: _load(instance, config, patience_s)
+
+
+def _load(instance: Instance, config: Any, patience_s: float) -> None:
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            call(admin_socket(instance), "POST", "/load", config)
+            return
+        except UnreachableError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
 class EdgeConfig(Kind):
     token = "instantworker:edge:Config"
     properties = frozenset({"config"})
@@ -41,15 +65,8 @@ class EdgeConfig(Kind):
         self._instance, self._patience_s = instance, patience_s
 
     def create(self, inputs: Inputs) -> str:
-        until = time.monotonic() + self._patience_s
-        while True:
-            try:
-                call(admin_socket(self._instance), "POST", "/load", _whole(inputs["config"]))
-                return "edge"
-            except UnreachableError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.05)
+        _load(self._instance, _whole(inputs["config"]), self._patience_s)
+        return "edge"
 
     def read(self, id: str, inputs: Inputs) -> Inputs | None:
         try:

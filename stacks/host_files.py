@@ -52,6 +52,9 @@ class ConfigFile(Kind):
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
 
+    def replaces_first(self, inputs: Inputs) -> bool:
+        return True  # under another path: who still reads the old one goes first
+
     def create(self, inputs: Inputs) -> str:
         path = self._path(inputs)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +89,8 @@ class ConfigFile(Kind):
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # where others lie
+                path.parent.rmdir()
 
     def _path(self, inputs: Inputs) -> Path:
         return self._instance.data / inputs["path"]

@@ -56,12 +56,14 @@ class ModelKey(Kind):
                             "requestsPerMinute"})
     in_place = frozenset({"subnet", "models", "standIn", "monthlyBudgetUsd",
                           "customerMonthlyBudgetUsd", "requestsPerMinute"})
-    replace_first = True
 
     def __init__(self, instance: Instance,
                  let_end: Callable[[str], None] = lambda _: None) -> None:
         """`let_end(employee)`: waits while it is at work that it began with the old key."""
         self._instance, self._let_end = instance, let_end
+
+    def replaces_first(self, inputs: Inputs) -> bool:
+        return True
 
     def create(self, inputs: Inputs) -> str:
         path = _registration(self._instance, secret(

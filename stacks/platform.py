@@ -30,6 +30,7 @@ _HEALTH = {"edge": ("edge", "/", "[1-5]??"), "dns": ("dns_api", "/", "[1-5]??"),
            "alertmanager": ("alertmanager", "/-/healthy", "2??"),
            "blackbox": ("blackbox", "/-/healthy", "2??"),
            "node-exporter": ("node_exporter", "/", "2??")}
+_RELOADS = ("prometheus",)
 Files = dict[str, str]
 
 
@@ -45,7 +46,22 @@ def zone_inputs(instance: Instance, platform: Platform) -> dict[str, Any]:
 
 
 def config_files(instance: Instance, platform: Platform) -> dict[str, Files]:
-    """By part, each file below the data folder (path to content)."""
+    """By part, each file below the data folder (path to content).
+
+    Prometheus rereads its files when it is told. What the others read at their start is part of
+    what they are: its folder is named by what it holds, so that a change makes a new container,
+    and the one before still finds its own files if it has to run again.
+    """
+    found = {}
+    for part, (folder, files) in _files(instance, platform).items():
+        if part not in _RELOADS:
+            folder += f"/{hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]}"
+        found[part] = {f"config/{folder}/{name}": content for name, content in files.items()}
+    return found
+
+
+def _files(instance: Instance, platform: Platform) -> dict[str, tuple[str, Files]]:
+    """By part, the name of its folder and its files in there (name to content)."""
     dns = "\n".join([
         "launch=gsqlite3", "gsqlite3-database=/data/pdns.sqlite3", "gsqlite3-dnssec=no",
         "socket-dir=/tmp", "local-address=" + ", ".join(["127.0.0.1", *platform.dns.listen]),
@@ -57,14 +73,13 @@ def config_files(instance: Instance, platform: Platform) -> dict[str, Files]:
         "query-cache-ttl=0", "negquery-cache-ttl=0", "cache-ttl=0",
         "zone-cache-refresh-interval=0", ""])
     return {
-        "edge": {"config/edge/bootstrap.json": json.dumps(bootstrap())},
-        "dns": {"config/dns/pdns.conf": dns},
-        "model-proxy": {"config/model_proxy/config.yaml": model_proxy.config(platform)},
-        "prometheus": {"config/prometheus/prometheus.yml": monitoring_config.prometheus(instance),
-                       "config/prometheus/rules.yml": monitoring_config.rules()},
-        "alertmanager": {f"config/alertmanager/{name}": content for name, content in
-                         monitoring_config.alertmanager(platform.alerts).items()},
-        "blackbox": {"config/blackbox/blackbox.yml": monitoring_config.blackbox(instance)},
+        "edge": ("edge", {"bootstrap.json": json.dumps(bootstrap())}),
+        "dns": ("dns", {"pdns.conf": dns}),
+        "model-proxy": ("model_proxy", {"config.yaml": model_proxy.config(platform)}),
+        "prometheus": ("prometheus", {"prometheus.yml": monitoring_config.prometheus(instance),
+                                      "rules.yml": monitoring_config.rules()}),
+        "alertmanager": ("alertmanager", monitoring_config.alertmanager(platform.alerts)),
+        "blackbox": ("blackbox", {"blackbox.yml": monitoring_config.blackbox(instance)}),
     }
 
 
@@ -111,8 +126,7 @@ def _monitoring(instance: Instance, platform: Platform, files: dict[str, Files])
     _part(instance, platform, "prometheus", "monitoring", files["prometheus"], [
         "prometheus", "--config.file=/etc/monitoring/prometheus.yml", "--web.enable-lifecycle",
         "--storage.tsdb.path=/data", "--storage.tsdb.retention.time=15d",
-        f"--web.listen-address={listen('prometheus')}"], {"data/prometheus": "/data"}, memory=1024,
-        reload=f"http://{listen('prometheus')}/-/reload")
+        f"--web.listen-address={listen('prometheus')}"], {"data/prometheus": "/data"}, memory=1024)
     _part(instance, platform, "alertmanager", "monitoring", files["alertmanager"], [
         "prometheus-alertmanager", "--config.file=/etc/monitoring/alertmanager.yml",
         "--storage.path=/data", "--cluster.listen-address=",
@@ -122,6 +136,10 @@ def _monitoring(instance: Instance, platform: Platform, files: dict[str, Files])
         f"--web.listen-address={listen('blackbox')}"], {})
     _part(instance, platform, "node-exporter", "monitoring", {}, [
         "prometheus-node-exporter", f"--web.listen-address={listen('node_exporter')}"], {})
+
+
+def _reload_url(instance: Instance, part: str) -> str:
+    return f"http://127.0.0.1:{instance.ports[part]}/-/reload"
 
 
 def _health(instance: Instance, part: str) -> docker.ContainerHealthcheckArgs:
@@ -138,10 +156,9 @@ def _health(instance: Instance, part: str) -> docker.ContainerHealthcheckArgs:
 def _part(instance: Instance, platform: Platform, part: str, image: str, files: Files,
           command: list[str], folders: dict[str, str], *, memory: int = 256,
           read_only: dict[str, str] | None = None, envs: list[str] | None = None,
-          needs: Sequence[pulumi.Resource] = (), reload: str = "") -> Container:
+          needs: Sequence[pulumi.Resource] = ()) -> Container:
     """One service of the platform: on the host's network (the edge dials containers' addresses),
-    everything else as tight as an employee. A change of its files replaces it, unless it can
-    reload them."""
+    everything else as tight as an employee."""
     uid = _UIDS[image]
     inside, closed = f"/etc/{image.replace('-', '_')}", read_only or {}
     made: list[pulumi.Resource] = [
@@ -152,13 +169,10 @@ def _part(instance: Instance, platform: Platform, part: str, image: str, files: 
               for path, to in (folders | closed).items()]
     for path, content in files.items():
         name = path.rpartition("/")[2]
-        more: dict[str, Any] = {"reload": reload} if reload else {}
+        more: dict[str, Any] = {"reload": _reload_url(instance, part)} if part in _RELOADS else {}
         made.append(ConfigFile(f"{part}-{name}", path=path, content=content, uid=uid, **more))
         mounts.append(docker.ContainerMountArgs(type="bind", source=str(instance.data / path),
                                                 target=f"{inside}/{name}", read_only=True))
-    # Prometheus rereads its files when it is told; what others read at their start is part of
-    # what they are.
-    digest = "" if reload else hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
     return Container(
         part, depends_on=[*made, *needs], name=instance.platform_container(part),
         image=platform.images[image], command=command, user=f"{uid}:{uid}", init=True,
@@ -168,6 +182,5 @@ def _part(instance: Instance, platform: Platform, part: str, image: str, files: 
         security_opts=["no-new-privileges:true"], memory=memory, memory_swap=memory, cpus="1",
         pids_limit=256, ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=8192, hard=8192)],
         restart="unless-stopped", envs=envs or [], healthcheck=_health(instance, part),
-        labels=label_args({LABEL_INSTANCE: instance.id, LABEL_PLATFORM: part}
-                          | ({"instantworker.config": digest} if digest else {})),
+        labels=label_args({LABEL_INSTANCE: instance.id, LABEL_PLATFORM: part}),
         log_driver="json-file", log_opts={"max-size": "5m", "max-file": "2"})

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 from stacks import StackError
 
 _PATIENCE_S = 6 * 3600.0
+_SSH_S = 30.0
 _INCOMPLETE = 3
 # restic makes no snapshot of an empty folder, and an empty one is worth knowing too.
 _EMPTY, _NOTHING = "snapshot is empty", ".instantworker-nothing"
@@ -52,11 +55,15 @@ class Saved:
 
 class Repository:
     """`password`: the file with the password. `access`: variables that the place asks for.
-    `stopping`: asked each second; what runs is ended when it says so."""
+    `stopping`: asked each second; what runs is ended when it says so. `ssh`: the command that
+    reaches a place by SFTP (`state_repo.sftp`)."""
 
     def __init__(self, place: str, password: Path, cache: Path,
                  access: Mapping[str, str] | None = None,
-                 stopping: Callable[[], bool] = lambda: False) -> None:
+                 stopping: Callable[[], bool] = lambda: False,
+                 ssh: Sequence[str] | None = None) -> None:
+        self._ssh = ssh
+        self._options = [f"--option=sftp.command={shlex.join(ssh)}"] if ssh else []
         self.place, self._access, self._stopping = place, dict(access or {}), stopping
         self._env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(Path.home()),
                      "LC_ALL": "C.UTF-8", "TZ": "UTC", "RESTIC_REPOSITORY": place,
@@ -143,7 +150,8 @@ class Repository:
              patience_s: float = _PATIENCE_S) -> str:
         try:
             made = subprocess.Popen(
-                ["nice", "-n", "10", "restic", *arguments], cwd=folder, env=self._env,
+                ["nice", "-n", "10", "restic", *self._options, *arguments], cwd=folder,
+                env=self._env,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 text=True, errors="replace", start_new_session=True)
         except OSError as error:
@@ -158,9 +166,20 @@ class Repository:
         if made.returncode == _INCOMPLETE:
             raise ResticError(f"something in {folder} could not be read: {self._plain(wrong)}")
         if made.returncode != 0:
-            raise ResticError(f"restic {arguments[0]} failed at {self._named()}: "
-                              f"{self._plain(wrong or said)}")
+            why = self._plain(wrong or said)
+            if self._ssh and "sftp session" in why:
+                why = self._refusal(self._ssh) or why
+            raise ResticError(f"restic {arguments[0]} failed at {self._named()}: {why}")
         return said
+
+    def _refusal(self, ssh: Sequence[str]) -> str:
+        """What ssh says of a server that does not let us in: restic does not always tell it."""
+        with suppress(OSError, subprocess.TimeoutExpired):
+            asked = subprocess.run(ssh, input="", capture_output=True, text=True, check=False,
+                                   timeout=_SSH_S)
+            if asked.returncode != 0:
+                return self._plain(asked.stderr)
+        return ""
 
     def _heard(self, made: subprocess.Popen[str], verb: str, until: float) -> tuple[str, str]:
         while True:

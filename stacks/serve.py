@@ -6,10 +6,9 @@ import logging
 from collections.abc import Callable, Collection
 from functools import partial
 
-from stacks import StackError, firewall
+from stacks import StackError, edge, firewall
 from stacks.certificate import CertificateFiles
 from stacks.dns_zone import Zone
-from stacks.edge import EdgeConfig
 from stacks.employee_files import EmployeeFiles
 from stacks.finishing import MOST_S, stop_gateway, wait_for_quiet
 from stacks.host_files import ConfigFile, Folder
@@ -19,6 +18,7 @@ from stacks.platform import firewall_inputs
 from stacks.providers.docker_container import Container
 from stacks.providers.docker_network import Network
 from stacks.providers.docker_volume import Volume
+from stacks.providers.handover import Handover
 from stacks.providers.servicer import Provider, ProviderServer
 from stacks.volumes import Volumes
 from state_repo.instance import Instance
@@ -50,15 +50,18 @@ def serve(instance: Instance, volumes: Volumes, may_remove_volume: Callable[[str
 
     def let_end(employee: str, *, is_new: bool = False) -> None:
         wait_for_quiet(instance.container_name(employee), proxy, is_new=is_new)
+
+    def remember(part: str) -> Callable[[], None]:
+        return edge.remember(instance) if part == "edge" else lambda: None
     return ProviderServer({
         "docker": Provider("docker", "5.2.0", [
             Container(lambda: firewall.ensure(firewall_inputs(instance)), sleeping, make_room,
-                      ignored, finish),
+                      ignored, finish, Handover(remember)),
             Network(),
             Volume(volumes, may_remove_volume, instance.backups_path)]),
         "instantworker": Provider("instantworker", "1.0.0", [
-            Zone(instance), EdgeConfig(instance), CertificateFiles(instance), firewall.Firewall(),
-            Folder(instance), LowPorts(),
-            ConfigFile(instance), EmployeeFiles(instance, partial(tell, "InTheWay"), let_end),
+            Zone(instance), edge.EdgeConfig(instance), CertificateFiles(instance),
+            firewall.Firewall(), Folder(instance), LowPorts(), ConfigFile(instance),
+            EmployeeFiles(instance, partial(tell, "InTheWay"), let_end),
             ModelKey(instance, partial(let_end, is_new=True))]),
     })

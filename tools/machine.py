@@ -23,6 +23,7 @@ PULUMI_VERSION = "v3.259.0"
 GITEA = "code.gitea.io/gitea@v1.26.0"
 GITEA_SUM = "h1:fJP9dqLbzKrKWUVnCVTfVersZdVDuyJQLEDzCAOmKKA="
 PEBBLE = "github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.3"
+VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 GITLEAKS = "github.com/zricethezav/gitleaks/v8@v8.30.1"
 STRIPE_MOCK = "github.com/stripe/stripe-mock@v0.203.0"
 # program -> Debian package
@@ -107,6 +108,11 @@ def stripe_mock() -> Path:
 def pebble() -> Path:
     """Let's Encrypt's own server for tests of ACME clients."""
     return _go_program(PEBBLE)
+
+
+def versitygw() -> Path:
+    """An S3 store over a folder."""
+    return _go_program(VERSITYGW)
 
 
 def gitleaks() -> Path:

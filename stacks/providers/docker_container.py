@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from stacks import StackError, UnreachableError
 from stacks.providers.docker_api import APIError, NotFound, client, is_ours, labels_of, speaking
+from stacks.providers.handover import Handover
 from stacks.providers.servicer import Inputs, Kind
 from state_repo.instance import LABEL_CUSTOMER, LABEL_EMPLOYEE, LABEL_SPEC
 
@@ -181,11 +182,14 @@ class Container(Kind):
                  asleep: Callable[[], Collection[str]] = frozenset,
                  make_room: Callable[[str], None] = lambda _: None,
                  ignored: Callable[[str, str], Collection[str]] = lambda *_: (),
-                 finish: Callable[[str, str], None] = lambda *_: None) -> None:
+                 finish: Callable[[str, str], None] = lambda *_: None,
+                 handover: Handover | None = None) -> None:
         """`guard` raises unless an employee may start (the host's rules are in force). `asleep`:
         names of the containers that sleep. `make_room(volume)`: called before its employee
         starts. `ignored(customer, employee)`: limits that may differ (cpus, memory, pids).
-        `finish(employee, name)`: lets an employee end what it is at, before it is stopped."""
+        `finish(employee, name)`: lets an employee end what it is at, before it is stopped.
+        `handover`: how a part of the platform is replaced."""
+        self._handover = handover or Handover()
         self._guard, self._asleep, self._make_room = guard, asleep, make_room
         self._ignored, self._finish = ignored, finish
 
@@ -211,24 +215,32 @@ class Container(Kind):
             pass  # a value that is not known in a preview
         return wrong
 
+    def replaces_first(self, inputs: Inputs) -> bool:
+        return self._handover.is_for(inputs)
+
     def create(self, inputs: Inputs) -> str:
         self._may_start(inputs)
         with speaking():
             self._check_volumes(inputs)
-            config = api_config(inputs)
-            try:
-                made = client().create_container_from_config(config, inputs["name"])["Id"]
-            except NotFound:
-                config["Image"] = image_id(inputs["image"])
-                made = client().create_container_from_config(config, inputs["name"])["Id"]
-            except APIError as error:
-                if error.status_code != 409:
-                    raise
-                made = self._adopt_or_remake(inputs, config)
-            self._connect_others(made, inputs)
-            if inputs.get("mustRun", True):
-                client().start(made)
-            return made
+            if self._handover.is_for(inputs):
+                return self._handover.make(inputs, spec_of(inputs), lambda: self._make(inputs))
+            return self._make(inputs)
+
+    def _make(self, inputs: Inputs) -> str:
+        config = api_config(inputs)
+        try:
+            made = client().create_container_from_config(config, inputs["name"])["Id"]
+        except NotFound:
+            config["Image"] = image_id(inputs["image"])
+            made = client().create_container_from_config(config, inputs["name"])["Id"]
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+            made = self._adopt_or_remake(inputs, config)
+        self._connect_others(made, inputs)
+        if inputs.get("mustRun", True):
+            client().start(made)
+        return made
 
     def read(self, id: str, inputs: Inputs) -> Inputs | None:
         with speaking():

@@ -40,11 +40,14 @@ class Kind:
     token: ClassVar[str]
     properties: ClassVar[frozenset[str]]
     in_place: ClassVar[frozenset[str]] = frozenset()
-    replace_first: ClassVar[bool] = False  # make the new one before the old one goes
 
     def check(self, inputs: Inputs) -> dict[str, str]:
         """What is wrong with the inputs, by property. Values may be unknown (a preview)."""
         return {}
+
+    def replaces_first(self, inputs: Inputs) -> bool:
+        """Whether a new one is made before the old one goes."""
+        return False
 
     def create(self, inputs: Inputs) -> str:
         raise NotImplementedError
@@ -117,7 +120,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         response = provider_pb2.DiffResponse(
             changes=(provider_pb2.DiffResponse.DIFF_SOME if changed
                      else provider_pb2.DiffResponse.DIFF_NONE),
-            diffs=changed, replaces=replaces, deleteBeforeReplace=not kind.replace_first,
+            diffs=changed, replaces=replaces, deleteBeforeReplace=not kind.replaces_first(new),
             hasDetailedDiff=True)
         word = provider_pb2.PropertyDiff
         for name in changed:

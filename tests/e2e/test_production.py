@@ -26,6 +26,7 @@ from tests.e2e import authority
 from tests.e2e.house import ENGINEER, until
 from tests.e2e.own_copy import OwnCopy
 from tests.fake_receivers import Mailbox, Webhook, closing
+from tests.ssh_server import SshServer, ssh_server
 from tools import service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1500)]
@@ -60,7 +61,7 @@ class Machine:
     address: str
     mailbox: Mailbox
     hooks: Webhook
-    backups: Path
+    backups: SshServer
     said: dict[str, str]
 
     def follow(self, command: str, typed: str = "") -> str:
@@ -87,18 +88,18 @@ def here(tmp_path: Path, pulumi: str) -> Iterator[Machine]:
     tmp_path.chmod(0o755)
     address = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250)}.1"
     mailbox, hooks = Mailbox(free_ports()["app"]), Webhook()
-    backups = tmp_path / "other-machine"
-    made = Machine(OwnCopy(tmp_path), address, mailbox, hooks, backups, {
-        "workers.example.com": DOMAIN, "203.0.113.7": address,
-        "IW_ZRAM=12G": "", "ANTHROPIC_API_KEY=…": "",  # the machine's, and no provider is here
-        "smtps://user:password@mail.example.com": f"smtp://{mailbox.server}",
-        "mail.example.com:587": mailbox.server, "--user alerts": "--no-tls",
-        "sftp:backup@other.example.com:/srv/instantworker": str(backups)})
-    try:
-        with closing(mailbox, hooks):
+    with ssh_server(tmp_path / "other-machine") as backups, closing(mailbox, hooks):
+        made = Machine(OwnCopy(tmp_path), address, mailbox, hooks, backups, {
+            "workers.example.com": DOMAIN, "203.0.113.7": address,
+            # The machine's, and no provider is here.
+            "IW_ZRAM=12G": "", "ANTHROPIC_API_KEY=…": "",
+            "smtps://user:password@mail.example.com": f"smtp://{mailbox.server}",
+            "mail.example.com:587": mailbox.server, "--user alerts": "--no-tls",
+            "sftp:backup@other.example.com:/srv/instantworker": backups.place})
+        try:
             yield made
-    finally:
-        made.copy.purge()
+        finally:
+            made.copy.purge()
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
@@ -143,9 +144,11 @@ def test_from_a_fresh_machine_to_everything_lost_and_back(here, images, tmp_path
 
         password = ""
         for command in steps[7]:
-            said = here.follow(command)
+            said = here.follow(command, "y\n")  # it is the right server
             if command == "./iw backup key":
                 password = max(re.findall(r"\S+", said), key=len)
+            if "does not let us in yet" in said:
+                here.backups.let_in(said)
         for command in steps[8]:
             here.follow(command)
 
@@ -163,7 +166,9 @@ def test_from_a_fresh_machine_to_everything_lost_and_back(here, images, tmp_path
         assert not copy.data.exists() and not docker(
             "ps", "-aq", "--filter", f"label=instantworker.instance={instance.id}")
         began = time.monotonic()
-        copy.setup("restore", IW_RESTORE=str(here.backups), IW_BACKUP_PASSWORD=password)
+        # There it is a folder; from elsewhere one comes in by SSH, as whoever restores may.
+        kept = tmp_path / "other-machine" / "iw"
+        copy.setup("restore", IW_RESTORE=str(kept), IW_BACKUP_PASSWORD=password)
         here.follow("make run")
         until(lambda: docker("exec", container, "cat", "/data/memory") == ["remembered"],
               "the employee remembers", 120)

@@ -136,13 +136,23 @@ def test_a_corrupt_customer_still_stops_whom_readable_documents_stop():
     assert held.actions == () and held.hold is not None, "and the brake counts them"
 
 
-def test_a_failure_of_other_documents_keeps_no_repair_waiting():
+def test_a_failure_of_documents_that_are_held_keeps_no_repair_waiting():
     record = replace(settled(acme()), attempted="refused", failures=1, waits_for="policy",
                      retry_at=NOW + timedelta(hours=6))
     gone = Drift("customer/acme", "container", "pulse", "it is gone")
-    (action,) = run(snapshot(acme()), {"customer/acme": record},
-                    drift={"customer/acme": (gone,)}).actions
-    assert (action.cause, action.digest) == ("drift", record.digest)
+    (action,) = run(snapshot(), {"customer/acme": record}, drift={"customer/acme": (gone,)}).actions
+    assert (action.cause, action.digest) == ("drift", record.digest), "it vanished: held"
+    assert run(snapshot(), {"customer/acme": record}).actions == ()
+
+
+@pytest.mark.parametrize("waits_for", ["engine", "policy", "docker"])
+def test_what_failed_and_was_taken_back_is_an_action_at_once(waits_for):
+    record = replace(settled(acme()), attempted="failed", failures=1, waits_for=waits_for,
+                     retry_at=NOW + timedelta(hours=6))
+    (action,) = run(snapshot(acme()), {"customer/acme": record}).actions
+    assert (action.cause, action.digest, action.refresh) == ("commit", record.digest, True)
+    again = replace(record, attempted=record.digest)
+    assert run(snapshot(acme()), {"customer/acme": again}).actions == (), "if that fails, it waits"
 
 
 def test_a_vanished_customer_is_held():

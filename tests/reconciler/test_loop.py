@@ -642,6 +642,32 @@ def test_a_repair_is_of_a_trace_of_its_own(house, log_lines):
     assert len(begins["trace"]) == 32 and "commit" not in begins
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["taken-back", "and-that-fails-too"])
+def test_a_change_that_failed_and_is_taken_back_leaves_no_trouble(house, kept):
+    (one,) = house.hire("acme")
+    house.settle()
+    house.world.fail["customer-acme"] = [f"employee-{one}: no room", "network: no room"]
+    house.edit("acme", [one], role="Sales")
+    house.turn(2)
+    assert house.stack("customer/acme").health_status == "Degraded"
+    runs = len(house.world.runs)
+    if not kept:
+        house.world.fail.clear()
+    house.edit("acme", [one], "Take it back", role="Tester")
+    house.turn(6)
+    assert len(house.world.runs) == runs + 1, "once; and if that fails it waits for its time"
+    assert house.world.runs[-1] == ("customer-acme", True), "it may have been begun"
+    newest = house.status.receipts("acme", 1)[0]
+    assert (newest.subject, newest.result) == ("Take it back", "failed" if kept else "succeeded")
+    row = house.stack("customer/acme")
+    assert row.health_status == ("Degraded" if kept else "Healthy") and row.failures == kept
+    if kept:
+        house.world.fail.clear()
+        house.r.book.release({"docker"})
+        house.settle()
+        assert house.stack("customer/acme").health_status == "Healthy"
+
+
 def test_what_was_decided_while_it_was_being_done_is_not_done_again(house):
     house.hire("acme")
     house.settle()
