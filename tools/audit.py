@@ -3,6 +3,7 @@
     bandit        the code, but for what was looked at (docs/audit.toml says why each is fine)
     gitleaks      every commit of the history, for secrets
     fuzzer        the API, by its own description: whatever is asked, no error of ours
+    docker-bench  the containers of the platform that runs here, as the CIS benchmark asks
     materials     CycloneDX bills of materials of Python's and npm's packages, in .build/audit
 
 What could not be done is told as such, and is no success.
@@ -11,6 +12,7 @@ What could not be done is told as such, and is no success.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,12 +21,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from state_repo.instance import Instance
 from tools import machine, wheels
 from tools.machine import BUILD, PYTHON, ROOT, lock_of
-from tools.steps import StepError, step
+from tools.setup import data_folder
+from tools.steps import StepError, run, step
 
 ROOMS = ("state_repo", "policies", "stacks", "reconciler", "webapp", "operator_cli", "tools",
          "images")
+DOCKER_BENCH_FROM = "https://github.com/docker/docker-bench-security"
+DOCKER_BENCH = "ff26d67f25be60fc2d82a01710ee14570b2cb9db"  # v1.6.1, and its mends since
 ACCEPTED = ROOT / "docs" / "audit.toml"
 FOLDER = BUILD / "audit"
 LISTS = ("requirements.txt", "images/employee/requirements.txt",
@@ -40,7 +46,7 @@ def main() -> int:
                        f"--python={PYTHON}", log=FOLDER / "install.log")
     parts: tuple[tuple[str, Callable[[], list[str]]], ...] = (
         ("bandit", bandit), ("gitleaks", gitleaks), ("API fuzzer", fuzzer),
-        ("bill of materials", materials))
+        ("docker-bench", docker_bench), ("bill of materials", materials))
     failed = False
     for name, look in parts:
         try:
@@ -91,6 +97,43 @@ def fuzzer() -> list[str]:
                            "tests/webapp/test_fuzz.py"], cwd=ROOT, capture_output=True, text=True,
                           check=False)
     return [] if done.returncode == 0 else done.stdout.strip().splitlines()[-5:]
+
+
+def docker_bench() -> list[str]:
+    """What it warns of and nobody looked at, of this instance's containers and their images."""
+    if not (machine_data := data_folder() / "instance.json").exists():
+        raise StepError("nothing of ours runs here", "make run")
+    prefix, report = Instance.load(machine_data.parent).prefix, FOLDER / "docker-bench"
+    done = subprocess.run(
+        ["bash", "docker-bench-security.sh", "-b", "-l", str(report), "-i", f"{prefix}-",
+         "-c", "container_images,container_runtime"], cwd=_docker_bench(), capture_output=True,
+        text=True, check=False)
+    try:
+        sections = json.loads(report.with_suffix(".json").read_text())["tests"]
+    except (OSError, ValueError) as error:
+        raise StepError(f"it told nothing: {done.stdout[-200:]}{done.stderr[-200:]}", "") from error
+    return warned([result for section in sections for result in section["results"]],
+                  tomllib.loads(ACCEPTED.read_text())["docker-bench"])
+
+
+def warned(results: list[dict[str, Any]], accepted: dict[str, str]) -> list[str]:
+    """Of what it checked, the warnings without a reason."""
+    return [f"{r['id']} {r['desc']} {r.get('details', '')}".strip() for r in results
+            if r.get("result") == "WARN" and r["id"] not in accepted]
+
+
+def _docker_bench() -> Path:
+    """Its folder: IW_DOCKER_BENCH, else its own repository at the commit that is pinned here."""
+    if given := os.environ.get("IW_DOCKER_BENCH"):
+        return Path(given)
+    folder = FOLDER / f"docker-bench-{DOCKER_BENCH[:12]}"
+    if not (folder / "docker-bench-security.sh").exists():
+        folder.mkdir(exist_ok=True)
+        for command in (["init", "--quiet"], ["fetch", "--quiet", "--depth=1", DOCKER_BENCH_FROM,
+                                              DOCKER_BENCH], ["checkout", "--quiet", DOCKER_BENCH]):
+            run(["git", "-C", str(folder), *command], "check the network, or name a copy of it in "
+                "IW_DOCKER_BENCH", log=FOLDER / "install.log")
+    return folder
 
 
 def materials() -> list[str]:

@@ -25,7 +25,7 @@ from tests.e2e.authority import Pebble
 from tests.e2e.house import House, standing, until
 from tests.e2e.work import chromium, signed_in
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(1800)]
 DOMAIN, LIFETIME_S = "iw.test", 240  # long enough for a second attempt at a renewal
 
 
@@ -115,3 +115,8 @@ def test_wildcards_are_signed_used_and_renewed_and_a_failure_is_told(house: Hous
     (ends,) = re.findall(r'^reconciler_certificate_timestamp_seconds{at="ends"} (.*)$', metrics,
                          re.MULTILINE)
     assert float(ends) == certificate.current(house.instance).ends.timestamp()
+
+    url = f"http://127.0.0.1:{house.instance.ports['prometheus']}/api/v1/alerts"
+    until(lambda: "CertificateExpiring" in {
+        a["labels"]["alertname"] for a in requests.get(url, timeout=10).json()["data"]["alerts"]
+        if a["state"] == "firing"}, "and somebody is woken, ten minutes later", 1000, house)

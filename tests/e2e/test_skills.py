@@ -183,9 +183,11 @@ def test_the_agent_can_not_change_what_it_was_given(ann, house, pulse, provider)
     give(house, pulse, "lead-list")
     path = "/data/state/skills/lead-list/SKILL.md"
     before = inside(house, pulse, f"cat {path}")
-    ann.say("WORK " + json.dumps([
+    asked = len(provider.requests)
+    ann.send("WORK " + json.dumps([
         ("exec", {"command": f"echo evil > {path}; rm -r /data/state/skills; true"}),
-        ("write", {"path": path, "content": "evil"})]), "The work is done")
+        ("write", {"path": path, "content": "evil"})]))
+    ann.wait(lambda: len(provider.requests) >= asked + 3, "the work's end")
     assert inside(house, pulse, f"cat {path}") == before
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 
-from tools.audit import ACCEPTED, ROOT, compared
+from tools.audit import ACCEPTED, ROOT, compared, warned
 
 FOUND = {"test_id": "B202", "filename": "stacks/volumes.py", "line_number": 7, "issue_text": "tar"}
 
@@ -21,6 +21,13 @@ def test_what_is_found_no_more_is_taken_out():
     accepted = {"everywhere": {"B101": "why"}, "found": {"B202 gone.py": "why"}}
     assert [line.partition(": ")[2] for line in compared([], accepted)] == [
         "B202 gone.py is found no more; take it out", "B101 is found no more; take it out"]
+
+
+def test_docker_benchs_warnings_want_a_reason():
+    results = [{"id": "5.2", "desc": "Ensure SELinux", "result": "WARN", "details": "no"},
+               {"id": "5.4", "desc": "Ensure capabilities", "result": "PASS"}]
+    assert warned(results, {"5.2": "AppArmor instead"}) == []
+    assert warned(results, {}) == ["5.2 Ensure SELinux no"]
 
 
 def test_each_that_was_looked_at_has_its_reason_and_its_file():
