@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from state_repo.instance import Instance
@@ -33,6 +35,7 @@ _STEADY_S = 30.0  # who lived so long begins with the shortest again
 _CAPABILITIES = ("CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_ADMIN CAP_CHOWN CAP_DAC_OVERRIDE "
                  "CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETUID CAP_SETGID "
                  "CAP_SETPCAP CAP_SYS_PTRACE CAP_SYS_RESOURCE CAP_SYS_CHROOT CAP_MKNOD")
+_TOLD = ("IW_CYCLE_S", "IW_LOG_LEVEL", "IW_WEB_THREADS", "IW_PULUMI")
 _ABOUT = {"reconciler": "reconciler: makes what is what should be",
           "webapp": "web app: the dashboard and its API"}
 
@@ -41,8 +44,11 @@ def name_of(instance: Instance, process: str) -> str:
     return f"instantworker-{instance.id}-{process}.service"
 
 
-def unit(instance: Instance, process: str) -> str:
-    """A process' unit file (systemd.service(5), systemd.exec(5))."""
+def unit(instance: Instance, process: str, environment: Mapping[str, str] = os.environ) -> str:
+    """A process' unit file (systemd.service(5), systemd.exec(5)). What the environment sets of
+    `_TOLD` stands in it."""
+    told = "".join(f'Environment="{name}={environment[name]}"\n' for name in _TOLD
+                   if re.fullmatch(r"[\w./:-]+", environment.get(name, "")))
     after = "docker.service network-online.target" + (
         f" {name_of(instance, 'reconciler')}" if process == "webapp" else "")
     return f"""# Written by `make service` in {ROOT}; `make service-off` removes it.
@@ -57,7 +63,7 @@ StartLimitIntervalSec=0
 ExecStart="{PYTHON}" -m tools.service keep {process} --data "{instance.data}"
 WorkingDirectory={ROOT}
 Environment=PYTHONPATH={ROOT}
-Restart=always
+{told}Restart=always
 RestartSec=2
 # Whoever works now ends its turn first.
 TimeoutStopSec=60

@@ -343,7 +343,9 @@ def test_a_reply_ends_before_its_employee_is_replaced(ann, house, pulse, slowly)
     name = house.instance.container_name(pulse)
     before = docker("inspect", "-f", "{{.Id}}", name)
     frame, _ = ann.send("SAY " + " ".join(WORDS))
-    ann.wait(lambda: WORDS[2] in frame.locator("body").inner_text().partition("(scripted)")[2],
+    # After the last one: what was said before stands there too.
+    ann.wait(lambda: WORDS[2] in frame.locator("body").inner_text().rpartition("(scripted)")[2]
+             and WORDS[39] not in frame.locator("body").inner_text().rpartition("(scripted)")[2],
              "the beginning of the reply", 60)
     told = len(house.events("Finishing"))
     house.iw("retry", pulse, "--no-wait")

@@ -118,6 +118,14 @@ def fake_systemctl(tmp_path, monkeypatch):
     return lambda: told.read_text().splitlines() if told.exists() else []
 
 
+def test_a_unit_keeps_what_it_was_told(instance):
+    told = service.unit(instance, "webapp", {"IW_WEB_THREADS": "8", "IW_LOG_LEVEL": "DEBUG\nUser=x",
+                                             "IW_SMTP_URL": "smtp://me:secret@mail"})
+    assert 'Environment="IW_WEB_THREADS=8"\nRestart=always' in told
+    assert "User=x" not in told and "secret" not in told
+    assert service.unit(instance, "webapp", {}).count("Environment=") == 1
+
+
 def test_units_are_written_used_and_taken_out_again(instance, fake_systemctl):
     service.install(instance.data)
     web = "instantworker-0badcafe-webapp.service"
