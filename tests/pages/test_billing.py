@@ -44,6 +44,7 @@ def fine(visitor: Any, name: str, viewport: dict[str, int], *, full: bool = Fals
     visitor.shot(f"billing-{name}-{'phone' if viewport is PHONE else 'desktop'}", full=full)
 
 
+@pytest.mark.long
 @ONE_LOOK
 def test_in_the_local_mode_plans_are_chosen_freely(site, visit, reconciler, viewport, scheme):
     sells(site)

@@ -82,6 +82,7 @@ def test_every_step_survives_a_closed_browser(ann, visit):
             at(ann.page, ORDER[ORDER.index(step) + 1])
 
 
+@pytest.mark.long
 def test_every_step_survives_a_lost_network(ann):
     for step in ORDER[:-1]:
         ann.context.set_offline(True)

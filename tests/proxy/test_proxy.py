@@ -392,6 +392,7 @@ def test_books_that_are_locked_answer_503_with_a_reason_and_call_nobody(proxy, p
     assert proxy.chat(key).ok
 
 
+@pytest.mark.long  # by value: test_ledger.py
 def test_books_that_were_removed_call_nobody_and_the_months_sums_come_back(proxy, provider):
     key, before = proxy.key("removed"), len(provider.requests)
     assert proxy.chat(key).ok

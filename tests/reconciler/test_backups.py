@@ -176,6 +176,7 @@ def test_a_volume_that_is_gone_is_made_of_its_snapshot(house):
     assert (folder / "workspace" / "plan.md").read_text() == "Sell more tea."
 
 
+@pytest.mark.long
 def test_a_restore_that_fails_half_way_loses_nothing(house, monkeypatch):
     folder = pulse(house)
     house.backups.run(house.set())
@@ -246,6 +247,7 @@ def test_a_drill_compares_and_finds_what_rotted(house):
     assert not house.backups.drill(settings).is_whole
 
 
+@pytest.mark.long
 def test_what_is_due_is_done_and_how_old_the_last_whole_one_is_is_measured(house, monkeypatch):
     pulse(house)
     made: list[str] = []

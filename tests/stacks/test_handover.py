@@ -76,7 +76,8 @@ def test_a_part_that_works_takes_over(part):
 
 @pytest.mark.parametrize("does, why", [
     ("echo no config; exit 3", "it ends again and again; its last lines: no config"),
-    ("sleep 60", "its health check fails for 2 s; it said nothing")], ids=["ends", "ill"])
+    pytest.param("sleep 60", "its health check fails for 2 s; it said nothing",
+                 marks=pytest.mark.long)], ids=["ends", "ill"])
 def test_one_that_does_not_work_gives_way_to_the_one_before(part, does, why):
     first = part.kind.create(part.inputs("1"))
     with pytest.raises(StackError) as refused:
