@@ -55,23 +55,21 @@ def _make_key(secrets: Path) -> None:
 
 
 def _say_how_to_let_us_in(secrets: Path, server: Server) -> None:
-    tried = _run(*(sftp.ssh_command(secrets, server) or ()), given="")
-    if tried.returncode == 0:
+    command = sftp.ssh_command(secrets, server)
+    assert command is not None  # both files were just written
+    if not (why := sftp.refusal(command)):
         console.print(f"{plain(str(server))} lets us in.")
         return
     public = _run("ssh-keygen", "-y", "-f", str(secrets / sftp.KEY)).stdout.strip()
-    console.print(f"[yellow]{plain(str(server))} does not let us in yet[/] "
-                  f"({plain(tried.stderr.strip().splitlines()[-1] if tried.stderr else '')}). "
-                  "Append this line to ~/.ssh/authorized_keys there, then: iw backup now",
-                  soft_wrap=True)
+    console.print(f"[yellow]{plain(str(server))} does not let us in yet[/] ({plain(why)}). Append "
+                  "this line to ~/.ssh/authorized_keys there, then: iw backup now", soft_wrap=True)
     click.echo(f"restrict {public}")
 
 
-def _run(*command: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+def _run(*command: str, given: str = "") -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, input=given, capture_output=True, text=True, check=False,
-                              timeout=_PATIENCE_S, stdin=None if given is not None
-                              else subprocess.DEVNULL)
+                              timeout=_PATIENCE_S)
     except subprocess.TimeoutExpired as error:
         raise click.ClickException(f"{command[0]} took longer than {_PATIENCE_S:.0f} s; is the "
                                    "server reachable?") from error

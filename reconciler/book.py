@@ -92,9 +92,8 @@ class Book:
         with self._guard:
             before = self.record(action.stack)
             refreshed = now if action.refresh else before.refreshed_at or now
-            if action.cause != "commit" and (
-                    action.digest == before.digest and before.attempted != action.digest):
-                # A repair of what was applied, while newer documents wait: they go on waiting.
+            if _is_repair(action, before) and before.attempted != action.digest:
+                # Newer documents go on waiting.
                 self._applied[action.stack] = replace(before, refreshed_at=refreshed)
                 return
             self._applied[action.stack] = Applied(
@@ -130,8 +129,7 @@ class Book:
     def failed(self, action: Action, now: datetime, outcome: Outcome) -> None:
         with self._guard:
             before = self.record(action.stack)
-            if action.cause != "commit" and (
-                    action.digest == before.digest and before.waits_for == "policy"):
+            if _is_repair(action, before) and before.waits_for == "policy":
                 self._applied[action.stack] = replace(before, repair_at=now + backoff(6))
                 return
             failures = before.failures + 1 if before.attempted == action.digest else 1
@@ -158,3 +156,8 @@ class Book:
             self._applied[stack] = replace(record, attempted=record.attempted or record.digest,
                                            retry_at=None, failures=max(record.failures, 1))
             return True
+
+
+def _is_repair(action: Action, before: Applied) -> bool:
+    """Of what was applied; a commit that goes back to it is a change like any other."""
+    return action.cause != "commit" and action.digest == before.digest

@@ -14,16 +14,15 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from stacks import StackError
+from state_repo import sftp
 
 _PATIENCE_S = 6 * 3600.0
-_SSH_S = 30.0
 _INCOMPLETE = 3
 # restic makes no snapshot of an empty folder, and an empty one is worth knowing too.
 _EMPTY, _NOTHING = "snapshot is empty", ".instantworker-nothing"
@@ -151,9 +150,8 @@ class Repository:
         try:
             made = subprocess.Popen(
                 ["nice", "-n", "10", "restic", *self._options, *arguments], cwd=folder,
-                env=self._env,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                text=True, errors="replace", start_new_session=True)
+                env=self._env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)
         except OSError as error:
             raise ResticError(f"restic can't be started ({error}); install it (apt-get install "
                               "restic)") from error
@@ -168,18 +166,9 @@ class Repository:
         if made.returncode != 0:
             why = self._plain(wrong or said)
             if self._ssh and "sftp session" in why:
-                why = self._refusal(self._ssh) or why
+                why = self._plain(sftp.refusal(self._ssh)) or why  # it does not always tell
             raise ResticError(f"restic {arguments[0]} failed at {self._named()}: {why}")
         return said
-
-    def _refusal(self, ssh: Sequence[str]) -> str:
-        """What ssh says of a server that does not let us in: restic does not always tell it."""
-        with suppress(OSError, subprocess.TimeoutExpired):
-            asked = subprocess.run(ssh, input="", capture_output=True, text=True, check=False,
-                                   timeout=_SSH_S)
-            if asked.returncode != 0:
-                return self._plain(asked.stderr)
-        return ""
 
     def _heard(self, made: subprocess.Popen[str], verb: str, until: float) -> tuple[str, str]:
         while True:

@@ -5,6 +5,8 @@ up to."""
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,3 +48,14 @@ def ssh_command(secrets: Path, server: Server) -> list[str] | None:
             "-o", f"UserKnownHostsFile={hosts}", "-o", "StrictHostKeyChecking=yes",
             "-o", f"ConnectTimeout={_SECONDS}", "-o", "ServerAliveInterval=30",
             *(["-p", str(server.port)] if server.port else []), str(server), "-s", "sftp"]
+
+
+def refusal(command: Sequence[str]) -> str:
+    """What ssh says of a server that does not let us in; "" when it does."""
+    try:
+        asked = subprocess.run(command, input="", capture_output=True, text=True, check=False,
+                               timeout=2 * _SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{command[0]} can't be run, or did not end ({type(error).__name__})"
+    return "" if asked.returncode == 0 else (
+        " ".join(asked.stderr.split()) or f"it ended with {asked.returncode}")

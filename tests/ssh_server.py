@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import ROOT, docker
+from tests.conftest import ROOT, docker, free_ports
+from tests.e2e.authority import listens
 from tests.e2e.house import until
 from tools import images
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -38,20 +32,15 @@ class SshServer:
 @contextmanager
 def ssh_server(folder: Path) -> Iterator[SshServer]:
     """`folder`: what it keeps lies there."""
-    image = images._image("sshd", ROOT / "tests" / "sshd", folder.parent / "sshd.log")
+    image = images.image("sshd", ROOT / "tests" / "sshd", folder.parent / "sshd.log")
     folder.mkdir()
     os.chown(folder, 1000, 1000)
-    port = free_port()
+    port = free_ports()["app"]
     name = f"iw-test-sshd-{port}"
     docker("run", "--detach", "--rm", "--network=host", f"--name={name}",
            f"--volume={folder}:/srv/backups", image.partition("@")[2], "-p", str(port))
     try:
-        until(lambda: _listens(port), "sshd listens", 20)
+        until(lambda: listens(port), "sshd listens", 20)
         yield SshServer(name, f"sftp://keeper@127.0.0.1:{port}//srv/backups/iw")
     finally:
         docker("rm", "--force", name)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -101,15 +101,17 @@ def fuzzer() -> list[str]:
 
 def docker_bench() -> list[str]:
     """What it warns of and nobody looked at, of this instance's containers and their images."""
-    if not (machine_data := data_folder() / "instance.json").exists():
+    data, report = data_folder(), FOLDER / "docker-bench.log"
+    if not (data / "instance.json").exists():
         raise StepError("nothing of ours runs here", "make run")
-    prefix, report = Instance.load(machine_data.parent).prefix, FOLDER / "docker-bench"
+    told = Path(f"{report}.json")
+    told.unlink(missing_ok=True)  # of the last time
     done = subprocess.run(
-        ["bash", "docker-bench-security.sh", "-b", "-l", str(report), "-i", f"{prefix}-",
-         "-c", "container_images,container_runtime"], cwd=_docker_bench(), capture_output=True,
-        text=True, check=False)
+        ["bash", "docker-bench-security.sh", "-b", "-l", str(report), "-i",
+         f"{Instance.load(data).prefix}-", "-c", "container_images,container_runtime"],
+        cwd=_docker_bench(), capture_output=True, text=True, check=False)
     try:
-        sections = json.loads(report.with_suffix(".json").read_text())["tests"]
+        sections = json.loads(told.read_text())["tests"]
     except (OSError, ValueError) as error:
         raise StepError(f"it told nothing: {done.stdout[-200:]}{done.stderr[-200:]}", "") from error
     return warned([result for section in sections for result in section["results"]],

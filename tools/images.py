@@ -31,11 +31,11 @@ _HINT = "check the network and the package index's settings, then run this again
 def build_all(log: Path, *, tests: bool = False) -> dict[str, str]:
     """Builds what is missing. Returns each part's reference by digest. `tests`: also `light`, an
     employee that has the container's contract and no agent."""
-    made = {part: _image(part, IMAGES / part, log) for part in PARTS}
-    return made | {"light": _image("light", LIGHT, log)} if tests else made
+    made = {part: image(part, IMAGES / part, log) for part in PARTS}
+    return made | {"light": image("light", LIGHT, log)} if tests else made
 
 
-def _image(part: str, source: Path, log: Path) -> str:
+def image(part: str, source: Path, log: Path) -> str:
     """One image's reference by digest; built when there is none of these files."""
     tag = f"instantworker/{part}:{_digest(part, source)}"
     if _id(tag) is None:

@@ -74,6 +74,11 @@ def lock_of(requirements: Path) -> Path:
     return requirements.with_suffix(".lock")
 
 
+def shared_cache() -> Path:
+    """What was built once for every copy of the code on this machine."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "instantworker"
+
+
 def pulumi() -> Path:
     """The Pulumi CLI: from PATH, else built from pinned Go modules into a shared cache."""
     found = shutil.which("pulumi")
@@ -81,7 +86,7 @@ def pulumi() -> Path:
         return Path(found)
     source = ROOT / "tools" / "pulumi"
     digest = hashlib.sha256((source / "go.sum").read_bytes()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "instantworker"
+    cache = shared_cache()
     built = cache / f"pulumi-{PULUMI_VERSION}-{digest}"
     if not built.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -124,7 +129,7 @@ def _go_program(module: str) -> Path:
     """Built from a pinned Go module into the shared cache, and found below .build/bin."""
     path, version = module.split("@")
     name = re.sub(r"/v\d+$", "", path).rpartition("/")[2]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "instantworker"
+    cache = shared_cache()
     built = cache / f"{name}-{version}"
     if not built.exists():
         folder = cache / f"{built.name}.{os.getpid()}"
@@ -146,7 +151,7 @@ def gitea() -> Path:
     """A real forge for the long tests: a folder with Gitea's binary and what it reads, built from a
     pinned Go module into the shared cache. `go install` takes no module that replaces others, so
     it is built where it was unpacked."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "instantworker"
+    cache = shared_cache()
     built = cache / f"gitea-{GITEA.rpartition('@')[2]}"
     if not built.exists():
         said = run([_go(), "mod", "download", "-json", GITEA],

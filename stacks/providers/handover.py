@@ -52,10 +52,10 @@ class Handover:
 
         Raises:
             StackError: it did not begin to work, and what was there before runs again; or that
-                is how it ended less than `AGAIN_AFTER_S` ago, and nothing was touched.
+                is how it ended less than `AGAIN_AFTER_S` ago, and what runs was not touched.
         """
         at, why = self._refused.get(spec, (0.0, ""))
-        if why and time.monotonic() - at < AGAIN_AFTER_S:
+        if why and time.monotonic() - at < AGAIN_AFTER_S and _inspect(inputs["name"]) is not None:
             raise StackError(f"{why} It is tried again {AGAIN_AFTER_S / 60:.0f} minutes after "
                              "that, and at once when platform.yaml names another.")
         with self._one:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import light_platform, new_instance
+from tests.conftest import docker, light_platform, new_instance
 from tests.e2e.house import House, standing
 from tests.fake_provider import FakeProvider
 
@@ -29,3 +31,20 @@ def provider() -> Iterator[FakeProvider]:
     made = FakeProvider()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def layered() -> Iterator[Callable[..., str]]:
+    """Builds an image of another one by its digest and more lines of a Dockerfile."""
+    made: list[str] = []
+
+    def build(image: str, *lines: str) -> str:
+        name, _, digest = image.partition("@")
+        made.append(subprocess.run(
+            ["docker", "build", "--quiet", "-"], input="\n".join([f"FROM {digest}", *lines]),
+            text=True, check=True, capture_output=True, env=os.environ | {"DOCKER_BUILDKIT": "0"}
+            ).stdout.strip())
+        return f"{name}@{made[-1]}"
+    yield build
+    for id in made:
+        docker("rmi", "--force", id)

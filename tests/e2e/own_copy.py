@@ -12,12 +12,17 @@ import socket
 import ssl
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from policies.documents import check_customer
+from state_repo import changes
 from state_repo.database import revision_of
 from state_repo.instance import Instance
+from state_repo.store import Store
 from tests.conftest import ROOT
+from tests.e2e.house import ENGINEER
 from webapp.models import VERSION_TABLE
 
 
@@ -70,6 +75,19 @@ class OwnCopy:
                                "--json"], capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
+
+    @property
+    def store(self) -> Store:
+        return Store.open_or_create(self.instance, check_customer)
+
+    def hires_light_ones(self, images: dict[str, str]) -> None:
+        """From now on employees that have no agent, and none that nobody asked for."""
+        changes.set_platform(self.store, ENGINEER, "Light ones", lambda p: replace(
+            p, images={**p.images, "employee": images["light"]}, warm_per_customer=0))
+
+    def hire(self) -> str:
+        """Pulse, for acme; returns its id."""
+        return self.iw("hire", "--customer", "acme", "--name", "Pulse", "--role", "T")["employee"]
 
     def page(self, host: str | None = None, path: str = "/", trust: ssl.SSLContext | None = None,
              **headers: str) -> str:

@@ -11,14 +11,14 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import requests
 
-from stacks.identity import key_name
+from reconciler.prometheus import Prometheus
+from stacks.identity import gateway_address, key_name
 from stacks.secret_files import existing
 from state_repo import changes
 from state_repo.documents import (
@@ -47,9 +47,8 @@ class Watch:
     fired: dict[str, float] = field(default_factory=dict)
 
     def look(self) -> set[str]:
-        url = f"http://127.0.0.1:{self.house.instance.ports['prometheus']}/api/v1/alerts"
-        found = {a["labels"]["alertname"] for a in requests.get(url, timeout=10).json()["data"][
-            "alerts"] if a["state"] == "firing"}
+        found = {a["labels"]["alertname"] for a in Prometheus(self.house.instance).alerts()
+                 if a["state"] == "firing"}
         for name in found & self.expected.keys() - self.fired.keys():
             self.fired[name] = time.monotonic() - self.expected[name]
             print(f"{name} after {self.fired[name]:.0f} s", flush=True)
@@ -79,7 +78,7 @@ def house(tmp_path, images: dict[str, str], pulumi: str) -> Iterator[House]:
         yield made
 
 
-def send(house: House, container: str, number: signal.Signals) -> None:
+def send(container: str, number: signal.Signals) -> None:
     """A signal to all processes of a container: Docker goes on saying that it runs."""
     for pid in docker("top", container, "-o", "pid")[1:]:
         subprocess.run(["kill", f"-{number.name}", pid.split()[0]], check=False)
@@ -102,8 +101,8 @@ for _ in range(20):
 
 
 def call_the_model(house: House, employee: str) -> subprocess.Popen[str]:
-    gateway = house.store.read_customer(house.store.head() or "", "acme").customer.subnet
-    host = gateway.rsplit(".", 1)[0] + ".1"
+    host = gateway_address(house.store.read_customer(
+        house.store.head() or "", "acme").customer.subnet)
     key = existing(house.instance, key_name(employee, 1))
     return subprocess.Popen(
         ["docker", "exec", house.instance.container_name(employee), "python3", "-c", CALLS,
@@ -124,13 +123,12 @@ def test_each_alert_by_its_cause(house: House, images):
     silent, gone, full = (house.hire("acme", name) for name in ("Silent", "Gone", "Full"))
     until(lambda: watch.look() == {"Watchdog"}, "all is well", 120, house)
 
-    def settings(**changed: object) -> Callable[[object], object]:
-        return lambda p: replace(p, **changed)
-    changes.set_platform(house.store, ENGINEER, "A provider that is away", settings(
-        models={"default": OfferedModel("openai/x", api_base="http://127.0.0.1:9/v1",
-                                        input_usd_per_million=1.0, output_usd_per_million=1.0)},
-        alerts=Alerts((AlertReceiver(email="night@iw.test"),), MailServer(
-            f"127.0.0.1:{free_ports()['app']}", "alerts@iw.test", tls=False)),
+    model = OfferedModel("openai/x", api_base="http://127.0.0.1:9/v1", input_usd_per_million=1.0,
+                         output_usd_per_million=1.0)
+    mail = MailServer(f"127.0.0.1:{free_ports()['app']}", "alerts@iw.test", tls=False)
+    changes.set_platform(house.store, ENGINEER, "Nobody answers there", lambda p: replace(
+        p, models={"default": model},
+        alerts=Alerts((AlertReceiver(email="night@iw.test"),), mail),
         backups=Backups("/proc/nowhere", every_hours=0.02, drill_days=0.001)))
     until(house.is_synced, "the settings are in force", 90, house)
 
@@ -153,7 +151,6 @@ def test_each_alert_by_its_cause(house: House, images):
     docker("exec", house.instance.container_name(full), "sh", "-c",
            "head -c 60000000 /dev/urandom > /data/much")
     watch.expect("StackDegraded")
-    state = house.store.read_customer(house.store.head() or "", "bolt")
     ill = house.hire("bolt", "Ill")
     state = house.store.read_customer(house.store.head() or "", "bolt")
     away = replace(state.employees[ill], image=f"instantworker/employee@sha256:{'0' * 64}",
@@ -163,9 +160,9 @@ def test_each_alert_by_its_cause(house: House, images):
     watch.expect("CapacityLow")
     house.customer("coda")  # the fourth network: the roll-out's canary has one
     watch.expect("PartUnreachable")
-    send(house, platform("dns"), signal.SIGSTOP)
+    send(platform("dns"), signal.SIGSTOP)
     watch.expect("EmployeeDown")
-    send(house, house.instance.container_name(silent), signal.SIGSTOP)
+    send(house.instance.container_name(silent), signal.SIGSTOP)
     long = frozenset({"CapacityLow"})
     until(lambda: watch.all_fired(but=long), "all but the slowest", 700, house)
     print(calls.communicate(timeout=120)[0].split())
@@ -176,7 +173,7 @@ def test_each_alert_by_its_cause(house: House, images):
     subprocess.run(["git", "-C", str(house.store.path), "update-ref", "refs/heads/main", before],
                    check=True)
     until(watch.all_fired, "the loop is halted, and capacity is low", WITHIN_S, house)
-    send(house, platform("dns"), signal.SIGCONT)
+    send(platform("dns"), signal.SIGCONT)
 
     watch.expect("LoopDead", "WebAppDown", "PartDown")
     house.stop()

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
+from stacks.identity import gateway_address
 from state_repo import changes
 from state_repo.documents import Sleep
 from tests.conftest import docker
@@ -224,8 +225,7 @@ def test_nothing_inside_the_container_holds_the_provider_s_key(house, pulse):
                                  "/opt/employee /proc/[0-9]*/environ /proc/[0-9]*/cmdline "
                                  "2>/dev/null; true")
     assert found == ""
-    gateway = house.store.read_customer(house.store.head(), "acme").customer.subnet
-    host = gateway.rsplit(".", 1)[0] + ".1"
+    host = gateway_address(house.store.read_customer(house.store.head(), "acme").customer.subnet)
     ports = sorted(set(house.instance.ports.values()) | {22, 80, 443})
     probe = ("for p in " + " ".join(map(str, ports)) + "; do timeout 1 bash -c "
              f"'exec 3<>/dev/tcp/{host}/'$p 2>/dev/null && echo $p; done; true")

@@ -4,19 +4,14 @@ an employee goes on working. The code is a copy of this one, in a git of its own
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from policies.documents import check_customer
-from state_repo import changes
-from state_repo.store import Store
 from tests.conftest import docker
-from tests.e2e.house import ENGINEER, until
+from tests.e2e.beside import Away
+from tests.e2e.house import until
 from tests.e2e.own_copy import OwnCopy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
@@ -53,15 +48,12 @@ def test_from_one_version_to_the_next_and_back(platform, images):
     first = platform.git("rev-parse", "HEAD")
     platform.setup("run")
     before = platform.revision()
-    store = Store.open_or_create(platform.instance, check_customer)
-    changes.set_platform(store, ENGINEER, "Light ones", lambda p: replace(
-        p, images={**p.images, "employee": images["light"]}, warm_per_customer=0))
-    pulse = platform.iw("hire", "--customer", "acme", "--name", "Pulse", "--role", "T")["employee"]
-    container = platform.instance.container_name(pulse)
+    platform.hires_light_ones(images)
+    container = platform.instance.container_name(platform.hire())
 
     def identity() -> list[str]:
         return docker("inspect", "-f", "{{.Id}} {{.State.StartedAt}}", container)
-    made, away = identity(), Watch(platform)
+    made, away = identity(), Away(platform.page, 0.1)
 
     versions = platform.code / "webapp" / "migrations" / "versions"
     (versions / "9001_newer.py").write_text(NEWER.format(before=before))
@@ -88,24 +80,3 @@ def test_from_one_version_to_the_next_and_back(platform, images):
           "all is applied", 60)
     again = platform.setup("back", check=False)
     assert "no upgrade yet" in again or "code of before already" in again
-
-
-class Watch:
-    """How long the dashboard was away, at most."""
-
-    def __init__(self, platform: OwnCopy) -> None:
-        self._platform, self._over, self._longest = platform, threading.Event(), 0.0
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-
-    def _look(self) -> None:
-        seen = time.monotonic()
-        while not self._over.wait(0.1):
-            if self._platform.page():
-                self._longest = max(self._longest, time.monotonic() - seen)
-                seen = time.monotonic()
-
-    def end(self) -> float:
-        self._over.set()
-        self._thread.join()
-        return self._longest

@@ -17,10 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from policies.documents import check_customer
 from state_repo import changes
 from state_repo.documents import Dns
-from state_repo.store import Store
 from tests.conftest import ROOT, docker, free_ports
 from tests.e2e import authority
 from tests.e2e.house import ENGINEER, until
@@ -74,10 +72,6 @@ class Machine:
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    @property
-    def store(self) -> Store:
-        return Store.open_or_create(self.copy.instance, check_customer)
-
     def settled(self) -> None:
         until(lambda: all(s["sync_status"] == "Synced"
                           for s in self.copy.iw("status")["stacks"]), "all is applied", 90)
@@ -110,11 +104,10 @@ def test_from_a_fresh_machine_to_everything_lost_and_back(here, images, tmp_path
     assert copy.instance.app_url == f"https://app.{DOMAIN}"
     if not service._RUNS_SYSTEMD.exists():
         assert service_command == "sudo make service"  # by tests/tools/test_service.py
-    changes.set_platform(here.store, ENGINEER, "Light ones", lambda p: replace(
-        p, images={**p.images, "employee": images["light"]}, warm_per_customer=0))
+    copy.hires_light_ones(images)
 
     wanted = yaml.safe_load(snippet(4).replace("203.0.113.7", here.address))["spec"]["dns"]
-    changes.set_platform(here.store, ENGINEER, "DNS as in the guide", lambda p: replace(
+    changes.set_platform(copy.store, ENGINEER, "DNS as in the guide", lambda p: replace(
         p, dns=Dns(address=wanted["address"], listen=tuple(wanted["listen"]))))
     here.settled()
     asked = subprocess.run(["dig", "+short", f"@{here.address}", f"app.{DOMAIN}"],
@@ -131,8 +124,7 @@ def test_from_a_fresh_machine_to_everything_lost_and_back(here, images, tmp_path
             here.follow(command)
         trust = ssl.create_default_context(cadata=signer.root())
         until(lambda: copy.page(trust=trust), "https, by the authority's certificate", 30)
-        pulse = copy.iw("hire", "--customer", "acme", "--name", "Pulse", "--role", "T")["employee"]
-        container = copy.instance.container_name(pulse)
+        container = copy.instance.container_name(copy.hire())
         docker("exec", container, "sh", "-c", "echo remembered > /data/memory")
 
         answers = iter(["", "", f"{here.hooks.url}/beat\n", ""])

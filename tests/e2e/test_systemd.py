@@ -3,23 +3,20 @@ Docker and network."""
 
 from __future__ import annotations
 
-import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from policies.documents import check_customer
-from state_repo import changes
-from state_repo.store import Store
 from tests.conftest import ROOT, docker
-from tests.e2e.house import ENGINEER, until
+from tests.e2e.house import until
 from tests.e2e.own_copy import OwnCopy
 from tools import confine, images, processes, service
+from tools.machine import shared_cache
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 # What a container may not do by default, and a machine's systemd and our reconciler do.
@@ -33,14 +30,15 @@ class Machine(OwnCopy):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.name = f"iw-test-systemd-{self.settings['IW_PREFIX']}"
-        image = images._image("systemd", ROOT / "tests" / "systemd", folder / "image.log")
-        root = docker("info", "--format", "{{.DockerRootDir}}")[0]
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "instantworker"
-        self.settings |= {"XDG_CACHE_HOME": str(cache.parent),
+        self.settings |= {"XDG_CACHE_HOME": str(shared_cache().parent),
                           "PATH": f"{sys.base_prefix}/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-        shared = {str(cache): ":ro", str(folder): "", str(ROOT / ".venv"): ":ro",
+
+    def boot(self, folder: Path) -> None:
+        image = images.image("systemd", ROOT / "tests" / "systemd", folder / "image.log")
+        root = docker("info", "--format", "{{.DockerRootDir}}")[0]
+        shared = {str(shared_cache()): ":ro", str(folder): "", str(ROOT / ".venv"): ":ro",
                   str(ROOT / ".build"): "", sys.base_prefix: ":ro", root: "",
-                  "/usr/bin/docker": ":ro", "/sys/fs/cgroup": ""}
+                  shutil.which("docker"): ":ro", "/sys/fs/cgroup": ""}
         docker("run", "--detach", f"--name={self.name}", "--network=host", "--cgroupns=host",
                *(f"--cap-add={name}" for name in CAPABILITIES),
                *(f"--security-opt={what}=unconfined" for what in (
@@ -79,6 +77,7 @@ def machine(tmp_path: Path, pulumi: str) -> Iterator[Machine]:
     tmp_path.chmod(0o755)
     made = Machine(tmp_path)
     try:
+        made.boot(tmp_path)
         yield made
     finally:
         made.remove()
@@ -86,15 +85,12 @@ def machine(tmp_path: Path, pulumi: str) -> Iterator[Machine]:
 
 def test_units_keep_both_processes_from_boot_on(machine, images):
     machine.setup("run")
-    store = Store.open_or_create(machine.instance, check_customer)
-    changes.set_platform(store, ENGINEER, "Light ones", lambda p: replace(
-        p, images={**p.images, "employee": images["light"]}, warm_per_customer=0))
-    pulse = machine.iw("hire", "--customer", "acme", "--name", "Pulse", "--role", "T")["employee"]
+    machine.hires_light_ones(images)
+    pulse = machine.hire()
     container = machine.instance.container_name(pulse)
 
     def employee() -> list[str]:
         return docker("inspect", "-f", "{{.Id}} {{.State.StartedAt}}", container)
-    made = employee()
 
     def both_are_up() -> bool:
         return all(machine.state(name) == "active" for name in processes.NAMES) and bool(
@@ -114,8 +110,7 @@ def test_units_keep_both_processes_from_boot_on(machine, images):
         until(lambda p=process, n=restarts: int(machine.state(p, "NRestarts")) > n,
               f"{process} is started again", 30)
         until(both_are_up, "both run again", 60)
-    changed = machine.iw("pause", pulse)
-    assert changed is not None
+    machine.iw("pause", pulse)
     until(lambda: docker("inspect", "-f", "{{.State.Running}}", container) == ["false"],
           "a change is made", 30)
     machine.iw("resume", pulse)
@@ -137,5 +132,5 @@ def test_units_keep_both_processes_from_boot_on(machine, images):
     machine.setup("run")
     until(both_are_up, "and up again", 60)
     machine.inside("make", "service-off")
-    assert not list(service.UNITS.glob("instantworker-*")), "none was written here"
+    assert not service.is_installed(machine.data, "webapp"), "none was written here"
     assert machine.state("webapp", "LoadState") == "not-found"

@@ -3,9 +3,7 @@ employees, their files and their memory."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -33,21 +31,9 @@ def house(tmp_path_factory: pytest.TempPathFactory, images: dict[str, str], pulu
 
 
 @pytest.fixture(scope="module")
-def image_with(images: dict[str, str]) -> Iterator[object]:
+def image_with(images: dict[str, str], layered: Callable[..., str]) -> Callable[..., str]:
     """Builds an employee's image with one more layer: lines of a Dockerfile, run as root."""
-    made: list[str] = []
-
-    def build(*lines: str) -> str:
-        text = "\n".join([f"FROM {images['employee'].rpartition(':')[2]}", "USER root", *lines,
-                          "USER 10001:10001"])
-        id = subprocess.run(["docker", "build", "--quiet", "-"], input=text, text=True, check=True,
-                            capture_output=True, env=os.environ | {"DOCKER_BUILDKIT": "0"}
-                            ).stdout.strip()
-        made.append(id)
-        return f"instantworker/employee@{id}"
-    yield build
-    for id in made:
-        docker("rmi", "--force", id)
+    return lambda *lines: layered(images["employee"], "USER root", *lines, "USER 10001:10001")
 
 
 def image_of(house: House, employee: str) -> str:

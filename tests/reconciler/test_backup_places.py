@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from operator_cli.whole import iw
 from state_repo.sftp import HOSTS, KEY
+from tests.conftest import free_ports
 from tests.e2e.house import until
 from tests.reconciler.test_backups import House, house, pulse
-from tests.ssh_server import SshServer, free_port, ssh_server
+from tests.ssh_server import SshServer, ssh_server
 from tools import machine
 
 __all__ = ["house"]  # the fixture
@@ -69,7 +70,7 @@ def test_by_sftp_with_a_key_of_its_own(house, server):
 
 
 def test_a_server_that_is_not_there_changes_nothing(house):
-    done = run(house, "set", f"sftp://keeper@127.0.0.1:{free_port()}//srv/backups")
+    done = run(house, "set", f"sftp://keeper@127.0.0.1:{free_ports()['app']}//srv/backups")
     assert done.exit_code == 1 and "does not answer as an SSH server" in done.output
     assert house.store.platform().backups.repository is None
 
@@ -78,7 +79,7 @@ def test_a_server_that_is_not_there_changes_nothing(house):
 def store(tmp_path: Path) -> Iterator[str]:
     """The URL of versitygw, which keeps what it is given below a folder."""
     (tmp_path / "s3" / "backups").mkdir(parents=True)  # a bucket
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{free_ports()['app']}"
     with (tmp_path / "versitygw.log").open("wb") as log:
         process = subprocess.Popen(
             [machine.versitygw(), "--port", url.removeprefix("http://"), "--access", "keeper",

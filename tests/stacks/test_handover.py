@@ -97,8 +97,11 @@ def test_it_is_not_tried_again_at_once(part, monkeypatch):
     with pytest.raises(StackError, match="It is tried again 60 minutes after that"):
         part.replace(first, part.inputs("2", "exit 1"))
     assert client().inspect_container(first)["State"]["StartedAt"] == began, "it was not touched"
-    part.replace(first, part.inputs("3"))
+    third = part.replace(first, part.inputs("3"))
     assert part.running() == "3", "another one is tried at once"
+    client().remove_container(third, force=True)
+    part.kind.create(part.inputs("2", "exit 1"))  # nothing runs that it could take away
+    part.kind.create(part.inputs("3"))
     monkeypatch.setattr(handover, "AGAIN_AFTER_S", 0.0)
     with pytest.raises(StackError, match=r"ends again and again; it said nothing\.$"):
         part.kind.create(part.inputs("2", "exit 1"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from state_repo.sftp import HOSTS, KEY, Server, server_of, ssh_command
+from state_repo.sftp import HOSTS, KEY, Server, refusal, server_of, ssh_command
 
 
 @pytest.mark.parametrize("place, server", [
@@ -30,3 +30,11 @@ def test_our_key_is_used_once_it_and_the_server_are_known(tmp_path):
     assert command is not None and command[:5] == ["ssh", "-F", "none", "-i", str(tmp_path / KEY)]
     assert command[-5:] == ["-p", "2222", "backup@other.example.com", "-s", "sftp"]
     assert "StrictHostKeyChecking=yes" in command and "BatchMode=yes" in command
+
+
+@pytest.mark.parametrize("script, said", [
+    ("exit 0", ""), ("echo Permission denied. >&2; exit 255", "Permission denied."),
+    ("exit 7", "it ended with 7")])
+def test_what_it_says_when_we_are_not_let_in(script, said):
+    assert refusal(["sh", "-c", script]) == said
+    assert refusal(["/no/such/program"]).startswith("/no/such/program can't be run")
